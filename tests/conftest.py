@@ -1,0 +1,93 @@
+"""Real servers for the tests: one Postgres and one Redis a run, a fresh database a test."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.engine import make_url
+
+from worker import runtime
+from worker.local.postgres import EmbeddedPostgres
+from worker.local.redis import EmbeddedRedis
+from worker.settings import Settings, load_settings
+from worker.store.db import open_engine
+from worker.store.migrate import migrate_to_head
+
+_OURS = {name.upper() for name in Settings.model_fields}
+
+
+@pytest.fixture(autouse=True)
+def _fresh_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test sees the machine's own settings, or another test's."""
+    for name in _OURS & os.environ.keys():
+        monkeypatch.delenv(name)
+    _forget_settings()
+    yield
+    _forget_settings()
+
+
+def _forget_settings() -> None:
+    load_settings.cache_clear()
+    runtime.read_accounts.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """The run's Postgres. Tests that kill a server start their own."""
+    with EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), fast=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
+    """The run's Redis. Tests that kill a server start their own."""
+    with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: EmbeddedPostgres) -> str:
+    """The name of a database at the newest schema, for copying."""
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute("create database migrated")
+    engine = open_engine(make_url(replace_database(postgres.url, "migrated")).set(drivername="postgresql+psycopg"))
+    migrate_to_head(engine)
+    engine.dispose()
+    return "migrated"
+
+
+@pytest.fixture
+def database_url(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
+    """A database of the test's own, at the newest schema; `postgresql://…`."""
+    name = f"test_{secrets.token_hex(4)}"
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(f"create database {name} template {migrated_template}")
+        yield replace_database(postgres.url, name)
+        connection.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """An engine on the test's database."""
+    engine = open_engine(make_url(database_url).set(drivername="postgresql+psycopg"))
+    yield engine
+    engine.dispose()
+
+
+def replace_database(url: str, name: str) -> str:
+    """The same server, another database."""
+    return url.rsplit("/", 1)[0] + f"/{name}"
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    """A file with an API key in it."""
+    path = tmp_path / "api-key"
+    path.write_text("key-from-a-file\n", encoding="utf-8")
+    return path

@@ -1,0 +1,1 @@
+"""The background worker: turns LeadByte queue IDs into answers (see README.md)."""

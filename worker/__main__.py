@@ -1,0 +1,5 @@
+"""`python -m worker` is `lead-resolver`."""
+
+from worker.cli.app import run
+
+run()

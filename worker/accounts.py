@@ -1,0 +1,181 @@
+"""The LeadByte accounts we ask as: address, key, budget; from LEADBYTE_* or the file of several accounts.
+
+Neighbours: `worker.settings` (where the values come from), `worker.leadbyte.client` (which asks).
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from worker.errors import SettingsError
+from worker.settings import AuthPlace, Settings
+
+# The name becomes a host label and a key in Postgres, so it must be plain in both.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)
+_KEY = re.compile(r"[\x21-\x7e]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One LeadByte account. `repr` never shows the key."""
+
+    name: str
+    base_url: str
+    auth: AuthPlace
+    requests_per_second: float
+    concurrency: int
+    api_key: SecretStr | None = None
+    api_key_file: Path | None = None
+
+    def read_key(self) -> SecretStr:
+        """The key as it is now: a key file is read each time, so that a rotated key is picked up at once."""
+        key = self.api_key if self.api_key_file is None else _read_key_file(self.name, self.api_key_file)
+        if key is None or not _KEY.fullmatch(key.get_secret_value()):
+            raise SettingsError(f"account {self.name}: the API key is empty or holds characters no key has")
+        return key
+
+
+class _AccountTable(BaseModel):
+    """One `[accounts.NAME]` table of LEADBYTE_ACCOUNTS_FILE; what it leaves out comes from LEADBYTE_*."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    api_key: SecretStr | None = None
+    api_key_file: Path | None = None
+    base_url: str | None = None
+    auth: AuthPlace | None = None
+    requests_per_second: float | None = Field(None, gt=0, le=10_000)
+    concurrency: int | None = Field(None, ge=1, le=1_000)
+
+
+def load_accounts(settings: Settings) -> Mapping[str, Account]:
+    """All configured accounts by name; empty when none is configured; SettingsError names what is wrong."""
+    accounts = dict(_accounts_of_file(settings))
+    if settings.leadbyte_account is not None:
+        accounts[settings.leadbyte_account] = _build(
+            settings.leadbyte_account, _table_of_environment(settings), settings
+        )
+    elif settings.leadbyte_api_key is not None or settings.leadbyte_api_key_file is not None:
+        raise SettingsError("LEADBYTE_ACCOUNT is not set: name the account that LEADBYTE_API_KEY belongs to")
+    return accounts
+
+
+def require_accounts(settings: Settings) -> Mapping[str, Account]:
+    """As `load_accounts`, but none at all is an error."""
+    accounts = load_accounts(settings)
+    if not accounts:
+        raise SettingsError("LEADBYTE_ACCOUNT is not set: name your LeadByte account, and its key in LEADBYTE_API_KEY")
+    return accounts
+
+
+def choose_account(settings: Settings, wanted: str | None) -> str:
+    """The account a command means: the one it names, else the only one there is."""
+    if wanted is not None:
+        return check_account_name(wanted, "the account")
+    names = sorted(load_accounts(settings))
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise SettingsError("LEADBYTE_ACCOUNT is not set: name your LeadByte account, or give --account")
+    raise SettingsError(f"several accounts are configured ({', '.join(names)}): say which with --account")
+
+
+def check_account_name(name: str, setting: str) -> str:
+    """The name unchanged, or SettingsError."""
+    if not _NAME.fullmatch(name):
+        raise SettingsError(
+            f"{setting} {name[:80]!r} is no account name: letters, digits, '-', '_' and '.', at most 63"
+        )
+    return name
+
+
+def _table_of_environment(settings: Settings) -> _AccountTable:
+    if settings.leadbyte_api_key is None and settings.leadbyte_api_key_file is None:
+        raise SettingsError("LEADBYTE_API_KEY is not set: give the key, or its file in LEADBYTE_API_KEY_FILE")
+    return _AccountTable(api_key=settings.leadbyte_api_key, api_key_file=settings.leadbyte_api_key_file)
+
+
+def _accounts_of_file(settings: Settings) -> Mapping[str, Account]:
+    path = settings.leadbyte_accounts_file
+    if path is None:
+        return {}
+    tables = _read_toml(path).get("accounts")
+    if not isinstance(tables, dict) or not tables:
+        raise SettingsError(f"LEADBYTE_ACCOUNTS_FILE {path}: expected at least one table [accounts.NAME]")
+    return {name: _build(name, _parse_table(name, table), settings) for name, table in tables.items()}
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"LEADBYTE_ACCOUNTS_FILE {path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        raise SettingsError(f"LEADBYTE_ACCOUNTS_FILE {path} is no TOML") from None
+
+
+def _parse_table(name: str, table: object) -> _AccountTable:
+    try:
+        parsed = _AccountTable.model_validate(table)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"LEADBYTE_ACCOUNTS_FILE: accounts.{name}.{where}: {first['msg']}") from None
+    if parsed.api_key is None and parsed.api_key_file is None:
+        raise SettingsError(f"LEADBYTE_ACCOUNTS_FILE: accounts.{name} has neither api_key nor api_key_file")
+    return parsed
+
+
+def _build(name: str, table: _AccountTable, settings: Settings) -> Account:
+    check_account_name(name, "LEADBYTE_ACCOUNT")
+    template = table.base_url or settings.leadbyte_base_url
+    account = Account(
+        name=name,
+        base_url=_check_base_url(template.replace("{account}", name), settings.leadbyte_allow_plain_http),
+        auth=table.auth or settings.leadbyte_auth,
+        requests_per_second=table.requests_per_second or settings.leadbyte_requests_per_second,
+        concurrency=table.concurrency or settings.leadbyte_concurrency,
+        api_key=table.api_key,
+        api_key_file=table.api_key_file,
+    )
+    account.read_key()
+    return account
+
+
+def _check_base_url(url: str, plain_http_allowed: bool) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.username:
+        raise SettingsError("LEADBYTE_BASE_URL: expected https://host/path, without a user, a key or a query")
+    if parts.scheme == "http" and not (plain_http_allowed or _is_loopback(parts.hostname)):
+        raise SettingsError(
+            f"LEADBYTE_BASE_URL: http:// would send the key to {parts.hostname} unencrypted; "
+            "use https://, or set LEADBYTE_ALLOW_PLAIN_HTTP=true"
+        )
+    return url.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _read_key_file(name: str, path: Path) -> SecretStr:
+    try:
+        return SecretStr(path.read_text(encoding="utf-8").strip())
+    except OSError as error:
+        raise SettingsError(f"account {name}: key file {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"account {name}: key file {path} is no text") from None

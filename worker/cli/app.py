@@ -1,0 +1,55 @@
+"""The command `lead-resolver`: its groups of commands put together, errors turned into one line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+import typer
+
+from worker.cli import ask, operate, run_here, track
+from worker.cli.output import print_error
+from worker.errors import LeadResolverError
+from worker.logs import describe_exception
+
+app = typer.Typer(
+    name="lead-resolver",
+    help="Turns LeadByte queue IDs into answers: polls them, records what became of each lead, loses none.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # its frames show local variables, and a key can be one
+    rich_markup_mode=None,
+    add_completion=False,
+)
+for group in (run_here.app, track.app, ask.app, operate.app):
+    app.registered_commands.extend(group.registered_commands)
+
+
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Run one command line and exit."""
+    sys.exit(run_command(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command line; returns its exit code: 0 fine, 2 bad input, else what `worker.errors` says."""
+    try:
+        result = app(args=list(arguments), prog_name="lead-resolver", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return 2
+    except click.ClickException as error:
+        print_error(f"{error.format_message()} (see lead-resolver --help)")
+        return error.exit_code
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except BrokenPipeError:
+        return 0  # `lead-resolver list | head`
+    except LeadResolverError as error:
+        print_error(str(error))
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 - its text and traceback may hold lead data
+        print_error(f"an unexpected error, please report it: {describe_exception(error)}")
+        return 1
+    return result if isinstance(result, int) else 0

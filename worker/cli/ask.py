@@ -1,0 +1,144 @@
+"""`lead-resolver show`, `list`, `report`: what is known, and why."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from worker.cli.common import AccountOption, AsJson, command_engine
+from worker.cli.output import out, print_json, print_table, say_value, style_state
+from worker.domain.lifecycle import State
+from worker.errors import NotFoundError, UsageError
+from worker.explaining import explain_lead
+from worker.store import asking
+from worker.store.db import transaction
+
+app = typer.Typer()
+
+_FACTS = (
+    "reference", "submitted_at", "resolved_at", "seconds_to_resolve", "campaign_accepted", "lead_id", "rejection_id",
+    "result_code", "result_reason", "campaign_id", "campaign_name", "supplier_id", "supplier_name", "sold", "revenue",
+    "payout", "currency", "quarantine_id", "polls", "failures",
+)  # fmt: skip
+
+
+class ReportBy(StrEnum):
+    """How a report is grouped."""
+
+    CAMPAIGN = "campaign"
+    BUYER = "buyer"
+    SUPPLIER = "supplier"
+    DAY = "day"
+
+
+@app.command()
+def show(queue_id: str, account: AccountOption = None, as_json: AsJson = False) -> None:
+    """Everything known about one lead: state, facts, buyers, deliveries, events, and why it is where it is."""
+    with command_engine() as engine, transaction(engine) as connection:
+        leads = asking.read_leads(connection, queue_id, account)
+    if not leads:
+        raise NotFoundError(f"{queue_id[:70]} was never recorded here; `lead-resolver track` records queue IDs")
+    if len(leads) > 1:
+        names = ", ".join(lead["account"] for lead in leads)
+        raise UsageError(f"{queue_id} is known under several accounts ({names}): say which with --account")
+    lead = {**leads[0], "why": explain_lead(leads[0])}
+    if as_json:
+        print_json(lead)
+    else:
+        _print_lead(lead)
+
+
+@app.command(name="list")
+def list_leads(
+    state: Annotated[State | None, typer.Option(help="Only leads in this state.")] = None,
+    account: AccountOption = None,
+    campaign: Annotated[str | None, typer.Option(help="Only leads of this campaign (id or name).")] = None,
+    overdue: Annotated[bool, typer.Option("--overdue", help="Only leads whose poll is late.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most this many, newest first.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Leads, newest first, with the reason each is where it is."""
+    wanted = asking.Filter(account, None if state is None else state.value, campaign, overdue, limit)
+    with command_engine() as engine, transaction(engine) as connection:
+        leads = asking.list_leads(connection, wanted)
+        pipeline = asking.read_pipeline(connection)
+    if as_json:
+        print_json(leads)
+        return
+    columns = ["queue_id", "state", "submitted_at", "campaign_name", "polls", "next_poll_at", "state_reason"]
+    print_table(leads, columns if account else ["account", *columns])
+    _print_pauses(pipeline)
+    if len(leads) == limit:
+        out.print(f"[dim]the newest {limit}; --limit shows more[/]")
+
+
+@app.command()
+def report(
+    first: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day, UTC.")] = None,
+    last: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day, UTC.")] = None,
+    by: Annotated[ReportBy, typer.Option(help="Group by this.")] = ReportBy.CAMPAIGN,
+    as_json: AsJson = False,
+) -> None:
+    """Acceptance, sales, deliveries, money and time to resolve."""
+    if first and last and last < first:
+        raise UsageError("report: --to lies before --from")
+    with command_engine() as engine, transaction(engine) as connection:
+        rows = asking.read_report(connection, by, _day(first), _day(last))
+        refusals = asking.read_refusals(connection, _day(first), _day(last))
+        deliveries = asking.read_delivery_counts(connection, _day(first), _day(last))
+    if as_json:
+        print_json({by.value: rows, "refusals": refusals, "deliveries": deliveries})
+        return
+    print_report(by, rows)
+    print_table(refusals, ["campaign", "result_code", "result_reason", "refused"], title="\nRefused by the campaign")
+    print_table(deliveries, ["status", "reason", "deliveries"], title="\nDeliveries")
+
+
+def print_report(by: str, rows: list[asking.Row]) -> None:
+    """A report as a table, without the columns in which nothing ever happened."""
+    if by == "buyer":
+        print_table(rows, ["buyer", "sold", "other", "revenue", "currency"])
+        return
+    columns = [by, "submitted", "accepted", "refused", "sold", "unsold", "quarantined", "open", "returned", "abandoned",
+               "revenue", "payout", "currency", "median_seconds_to_resolve"]  # fmt: skip
+    # Held leads are open as well: a column that says nothing else is left out.
+    idle = {column for column in ("quarantined", "returned", "abandoned") if not any(row[column] for row in rows)}
+    if all(row["open"] == row["quarantined"] for row in rows):
+        idle.add("open")
+    print_table(rows, [column for column in columns if column not in idle])
+
+
+def _day(moment: datetime | None) -> date | None:
+    return None if moment is None else moment.date()
+
+
+def _print_lead(lead: asking.Row) -> None:
+    out.print(f"[bold]{lead['queue_id']}[/]  {style_state(lead['state'])}  [dim]account {escape(lead['account'])}[/]")
+    out.print(escape(lead["why"]) + "\n")
+    for name in _FACTS:
+        if lead[name] is not None:
+            out.print(f"  [dim]{name.replace('_', ' '):20}[/] {escape(say_value(lead[name]))}")
+    _print_rows(lead, "buyers", ["buyer_name", "buyer_id", "buyer_bid", "status", "revenue", "currency"])
+    _print_rows(lead, "deliveries", ["delivery_name", "delivery_id", "buyer_id", "status", "reason", "revenue"])
+    _print_rows(lead, "events", ["at", "from_state", "to_state", "cause"])
+    _print_rows(lead, "replies", ["received_at", "http_status", "characters", "cut", "persisted"])
+
+
+def _print_rows(lead: asking.Row, name: str, columns: list[str]) -> None:
+    rows: list[dict[str, Any]] | None = lead[name]
+    if rows is None:
+        out.print(f"\n[bold]{name.capitalize()}[/] not told (the key may not append them)")
+    elif not rows:
+        out.print(f"\n[bold]{name.capitalize()}[/] none")
+    else:
+        print_table(rows, columns, title=f"\n{name.capitalize()}")
+
+
+def _print_pauses(pipeline: list[asking.Row]) -> None:
+    for account in pipeline:
+        if account["paused_until"] is not None:
+            out.print(f"[yellow]account {escape(account['account'])} is paused: {escape(account['pause_reason'])}[/]")

@@ -1,0 +1,205 @@
+"""Is everything in order? One finding a question, each with what to do: Postgres, Redis, keys, clocks, workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from functools import partial
+
+import redis
+from redis.exceptions import RedisError
+from sqlalchemy import Connection, Engine, text
+
+from worker.accounts import Account, load_accounts
+from worker.domain.answers import Answer
+from worker.domain.classify import Meaning, classify_reply
+from worker.errors import LeadResolverError
+from worker.leadbyte.client import LeadByteClient, Question
+from worker.leadbyte.requests_transport import RequestsTransport
+from worker.leadbyte.wire import decode_body
+from worker.settings import Settings
+from worker.store.asking import read_pipeline
+from worker.store.db import open_engine, read_clock, transaction
+from worker.store.migrate import read_current, read_head
+from worker.store.ticks import read_last
+
+# An ID of the right shape that LeadByte never gave out: the answer tells about the key, and about no lead.
+NOBODYS_QUEUE_ID = "00000000-00000000-00000000-0000-00000000"
+OLDEST_POSTGRES = 150000
+OLDEST_TICK = timedelta(seconds=15)
+WORST_CLOCK = timedelta(seconds=5)
+
+
+class Mark(StrEnum):
+    """How a question was answered."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the doctor: what was looked at, how it is, and what to do if it is not well."""
+
+    mark: Mark
+    subject: str
+    text: str
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at everything, one finding after another; never raises."""
+    try:
+        engine = open_engine(settings.required_database_url(), pool_size=2)
+    except LeadResolverError as error:
+        yield Finding(Mark.FAILED, "Postgres", str(error))
+    else:
+        yield from _examine_postgres(engine)
+        engine.dispose()
+    yield from _guard("Redis", lambda: _examine_redis(settings))
+    try:
+        accounts = load_accounts(settings)
+    except LeadResolverError as error:
+        yield Finding(Mark.FAILED, "account", str(error))
+        return
+    if not accounts:
+        yield Finding(Mark.FAILED, "account", "none is configured: set LEADBYTE_ACCOUNT and LEADBYTE_API_KEY")
+    for account in accounts.values():
+        yield from _guard(f"account {account.name}", partial(_examine_key, settings, account))
+
+
+def _guard(subject: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    try:
+        yield from look()
+    except LeadResolverError as error:
+        yield Finding(Mark.FAILED, subject, str(error))
+
+
+def _examine_postgres(engine: Engine) -> Iterator[Finding]:
+    try:
+        with transaction(engine) as connection:
+            findings = [_look_at_version(connection), _look_at_clock(connection)]
+        yield from findings
+        current, head = read_current(engine), read_head()
+        if current != head:
+            yield Finding(
+                Mark.FAILED, "schema", f"at {current or 'nothing'}, needs {head}: run `lead-resolver migrate`"
+            )
+            return
+        yield Finding(Mark.OK, "schema", f"at its head, {head}")
+        with transaction(engine) as connection:
+            findings = [*_look_at_role(connection), _look_at_beat(connection), *_look_at_accounts(connection)]
+            findings += _look_at_blocks(connection)
+        yield from findings
+    except LeadResolverError as error:
+        yield Finding(Mark.FAILED, "Postgres", str(error))
+
+
+def _look_at_version(connection: Connection) -> Finding:
+    number = int(connection.execute(text("show server_version_num")).scalar_one())
+    version = connection.execute(text("show server_version")).scalar_one()
+    if number < OLDEST_POSTGRES:
+        return Finding(Mark.FAILED, "Postgres", f"version {version}; 15 or newer is needed")
+    return Finding(Mark.OK, "Postgres", f"version {version} answers")
+
+
+def _look_at_clock(connection: Connection) -> Finding:
+    apart = abs(datetime.now(UTC) - read_clock(connection))
+    seconds = f"{apart.total_seconds():.1f} s"
+    if apart > WORST_CLOCK:
+        text_ = f"this machine and Postgres are {seconds} apart; polling goes by Postgres', logs by this one: run NTP"
+        return Finding(Mark.WARNING, "clocks", text_)
+    return Finding(Mark.OK, "clocks", f"this machine and Postgres are {seconds} apart")
+
+
+def _look_at_role(connection: Connection) -> Iterator[Finding]:
+    found = connection.execute(text("select 1 from pg_roles where rolname = 'lead_reporting'")).first()
+    if found is None:
+        yield Finding(Mark.WARNING, "reporting", "role lead_reporting is missing: create it and grant it the views")
+    else:
+        yield Finding(Mark.OK, "reporting", "role lead_reporting reads the schema reporting")
+
+
+def _look_at_beat(connection: Connection) -> Finding:
+    at = read_last(connection, "tick")
+    if at is None:
+        return Finding(Mark.WARNING, "beat", "never ticked: are the processes beat and worker running?")
+    ago = read_clock(connection) - at
+    if ago > OLDEST_TICK:
+        said = f"last tick {ago.total_seconds():.0f} s ago: are the processes beat and worker running?"
+        return Finding(Mark.FAILED, "beat", said)
+    return Finding(Mark.OK, "beat", f"last tick {ago.total_seconds():.1f} s ago")
+
+
+def _look_at_accounts(connection: Connection) -> Iterator[Finding]:
+    for row in read_pipeline(connection):
+        subject = f"account {row['account']}"
+        if row["paused_until"] is not None:
+            yield Finding(Mark.WARNING, subject, f"paused: {row['pause_reason']}")
+        overdue = row["oldest_overdue_seconds"]
+        said = f"{row['open']:,} open, {row['due']:,} due, oldest overdue by {overdue:.0f} s"
+        yield Finding(Mark.WARNING if overdue > 60 else Mark.OK, subject, said)  # noqa: PLR2004 - a minute
+
+
+def _look_at_blocks(connection: Connection) -> Iterator[Finding]:
+    """Which blocks the keys append, as far as the newest answers show."""
+    rows = connection.execute(
+        text("""
+            select a.name, count(*) as n, bool_or(o.buyers_told) as buyers, bool_or(o.deliveries_told) as deliveries,
+                bool_or(o.campaign_id is not null or o.campaign_name is not null) as campaign,
+                bool_or(o.supplier_id is not null or o.supplier_name is not null) as supplier
+            from resolver.accounts a cross join lateral (
+                select o.* from resolver.leads l join resolver.outcomes o on o.lead_id = l.id
+                where l.account_id = a.id and l.resolved_at is not null order by l.submitted_at desc limit 200
+            ) o group by a.name order by a.name
+        """)
+    )
+    for row in rows:
+        missing = [block for block in ("buyers", "deliveries", "campaign", "supplier") if not getattr(row, block)]
+        subject = f"account {row.name}"
+        if missing:
+            said = (
+                f"the newest {row.n} answers never had: {', '.join(missing)}; "
+                "tick them under the key's API Queue settings in LeadByte to have them reported"
+            )
+            yield Finding(Mark.WARNING, subject, said)
+        else:
+            yield Finding(Mark.OK, subject, "the key appends buyers, deliveries, campaign and supplier")
+
+
+def _examine_redis(settings: Settings) -> Iterator[Finding]:
+    url = settings.required_redis_url()
+    try:
+        with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
+            info = client.info("server")
+            policy = client.info("memory").get("maxmemory_policy", "unknown")
+    except (RedisError, OSError, ValueError) as error:
+        yield Finding(Mark.FAILED, "Redis", f"does not answer ({type(error).__name__}): check REDIS_URL and the server")
+        return
+    yield Finding(Mark.OK, "Redis", f"version {info.get('valkey_version') or info.get('redis_version')} answers")
+    if policy != "noeviction":
+        said = f"maxmemory-policy is {policy}: set noeviction, or a full Redis throws hints away unseen"
+        yield Finding(Mark.WARNING, "Redis", said)
+
+
+def _examine_key(settings: Settings, account: Account) -> Iterator[Finding]:
+    client = LeadByteClient(RequestsTransport(), settings.leadbyte_timeout_seconds)
+    subject = f"account {account.name}"
+    try:
+        ((_, asked),) = client.poll(account, [Question(0, NOBODYS_QUEUE_ID)], 1)
+    finally:
+        client.close()
+    if not isinstance(asked, Answer):
+        yield Finding(Mark.FAILED, subject, f"LeadByte at {account.base_url} cannot be asked: {asked.why}")
+        return
+    decoded = decode_body(asked.body)
+    reading = classify_reply(NOBODYS_QUEUE_ID, asked.http_status, decoded.document, decoded.text)
+    if reading.meaning is Meaning.NOT_FOUND:
+        yield Finding(Mark.OK, subject, f"{account.base_url} takes the key and may be asked about queue IDs")
+    elif reading.meaning is Meaning.REFUSED:
+        said = f"LeadByte refuses the key: {reading.reason}. Check it, and its permission 'API queue'"
+        yield Finding(Mark.FAILED, subject, said)
+    else:
+        yield Finding(Mark.WARNING, subject, f"asked about an ID that never was, LeadByte gave {reading.reason}")

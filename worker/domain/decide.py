@@ -1,0 +1,141 @@
+"""What happens to a lead after one poll: a pure function from (lead, reading, moment) to a `Step`.
+
+The one place where "not yet", "failed", "not ours to pay for" and "give up" are told apart. Neighbours:
+`worker.domain.classify` made the reading, `worker.polling` carries the step out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from hashlib import blake2b
+
+from worker.domain.backoff import UNKNOWN_STATUS_GAP, Schedule, delay_after_failure, delay_after_not_yet
+from worker.domain.classify import Meaning, Reading
+from worker.domain.facts import Facts
+from worker.domain.lifecycle import FINAL, State
+
+# A lead with a verdict stops being watched when the verdict is persisted, a second or so later; one that is abandoned,
+# in the same transaction. Should either fail, the lead is simply asked about again after this: none waits on a message.
+SETTLE_GRACE = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class PolledLead:
+    """What the decision needs to know of a lead."""
+
+    state: State
+    watched_since: datetime
+    failure_streak: int
+    not_found_since: datetime | None
+    told_digest: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The settings that bound patience, and the schedule of "not yet"."""
+
+    abandon_after: timedelta
+    not_found_grace: timedelta
+    schedule: Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What to write about a lead after a poll. `abandoned_because` set: we stop asking."""
+
+    next_poll_at: datetime
+    answered: bool = False
+    failed: bool = False
+    journalled: bool = False
+    not_found_since: datetime | None = None
+    told_digest: int | None = None
+    abandoned_because: str | None = None
+    note: str = ""
+
+
+def decide_step(lead: PolledLead, reading: Reading, now: datetime, policy: Policy, chance: float) -> Step:
+    """The step after `reading`; `chance` in [0, 1) picks the jitter."""
+    if reading.meaning in {Meaning.THROTTLED, Meaning.REFUSED}:
+        # The account is paused for it. The lead stays due, and none of its counters move.
+        return Step(now, not_found_since=lead.not_found_since, told_digest=lead.told_digest, note=reading.reason)
+    if reading.meaning is Meaning.FAILED:
+        return _step_after_failure(lead, reading, now, policy, chance)
+    if reading.meaning is Meaning.NOT_FOUND:
+        return _step_after_not_found(lead, reading, now, policy, chance)
+    return _step_after_record(lead, reading, now, policy, chance)
+
+
+def digest_reading(reading: Reading) -> int:
+    """A number that changes when what LeadByte tells changes; fits Postgres' bigint."""
+    said = repr((reading.meaning, reading.reason, reading.state, reading.facts)).encode()
+    return int.from_bytes(blake2b(said, digest_size=8).digest(), "big", signed=True)
+
+
+def _step_after_record(lead: PolledLead, reading: Reading, now: datetime, policy: Policy, chance: float) -> Step:
+    digest = digest_reading(reading)
+    is_news = digest != lead.told_digest and not _says_nothing_new(lead, reading)
+    later = now + SETTLE_GRACE
+    if reading.state in FINAL:
+        return Step(later, answered=True, journalled=True, told_digest=digest, note=reading.reason)
+    if _is_too_old(lead, now, policy):
+        because = f"no verdict within {_say_duration(policy.abandon_after)}; {reading.reason}"
+        return Step(later, answered=True, told_digest=digest, abandoned_because=because, note=reading.reason)
+    slowest = UNKNOWN_STATUS_GAP if reading.meaning is Meaning.UNKNOWN_STATUS else None
+    delay = delay_after_not_yet(
+        policy.schedule, now - lead.watched_since, reading.state or lead.state, slowest=slowest, chance=chance
+    )
+    return Step(
+        _not_past_deadline(lead, now + delay, now, policy),
+        answered=True,
+        journalled=is_news,
+        told_digest=digest,
+        note=reading.reason,
+    )
+
+
+def _says_nothing_new(lead: PolledLead, reading: Reading) -> bool:
+    return reading.state in {lead.state, None} and reading.facts == Facts() and reading.meaning is Meaning.TOLD
+
+
+def _step_after_not_found(lead: PolledLead, reading: Reading, now: datetime, policy: Policy, chance: float) -> Step:
+    since = lead.not_found_since or now
+    if now - since >= policy.not_found_grace or _is_too_old(lead, now, policy):
+        because = f"LeadByte does not know this queue ID (not found for {_say_duration(now - since)})"
+        return Step(
+            now + SETTLE_GRACE, answered=True, not_found_since=since, abandoned_because=because, note=reading.reason
+        )
+    delay = delay_after_not_yet(policy.schedule, now - since, lead.state, slowest=None, chance=chance)
+    return Step(now + delay, answered=True, not_found_since=since, told_digest=lead.told_digest, note=reading.reason)
+
+
+def _step_after_failure(lead: PolledLead, reading: Reading, now: datetime, policy: Policy, chance: float) -> Step:
+    delay = delay_after_failure(lead.failure_streak + 1, chance)
+    step = Step(
+        now + delay,
+        failed=True,
+        not_found_since=lead.not_found_since,
+        told_digest=lead.told_digest,
+        note=reading.reason,
+    )
+    if not _is_too_old(lead, now, policy):
+        return step
+    because = f"no verdict within {_say_duration(policy.abandon_after)}; last poll: {reading.reason}"
+    return replace(step, abandoned_because=because)
+
+
+def _is_too_old(lead: PolledLead, now: datetime, policy: Policy) -> bool:
+    return now - lead.watched_since >= policy.abandon_after
+
+
+def _not_past_deadline(lead: PolledLead, next_poll_at: datetime, now: datetime, policy: Policy) -> datetime:
+    """One last look falls on the deadline itself, rather than up to an hour after it."""
+    deadline = lead.watched_since + policy.abandon_after
+    return min(next_poll_at, deadline) if deadline > now else next_poll_at
+
+
+def _say_duration(duration: timedelta) -> str:
+    minutes = duration.total_seconds() / 60
+    if minutes < 120:  # noqa: PLR2004 - two hours
+        return f"{minutes:.0f} min"
+    return f"{minutes / 60:.0f} h" if minutes < 48 * 60 else f"{minutes / 1440:.0f} days"

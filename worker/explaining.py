@@ -1,0 +1,54 @@
+"""Why a lead is where it is, in one sentence: what `show` ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from worker.domain.lifecycle import FINAL, State
+from worker.store.accounts import UNTIL_RESUMED
+
+
+def explain_lead(lead: Mapping[str, Any]) -> str:
+    """One or two sentences from a row of `worker.store.asking.read_leads`."""
+    state = State(lead["state"])
+    if state in FINAL:
+        return f"{state.capitalize()}, as told by the reply recorded last: {lead['state_reason']}."
+    if state is State.ABANDONED:
+        return f"We stopped asking: {lead['state_reason']}. `lead-resolver redrive {lead['queue_id']}` asks again."
+    if not lead["watched"] or (lead["next_poll_at"] is None):
+        return f"Nothing is scheduled: {lead['state_reason']}."
+    return f"{_say_news(lead)} {_say_schedule(lead)}"
+
+
+def say_span(seconds: float) -> str:
+    """A duration as a person would say it: `41 s`, `7 min`, `3 h`, `2 days`."""
+    for limit, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds / 86_400:.0f} days"
+
+
+def _say_news(lead: Mapping[str, Any]) -> str:
+    if lead["last_poll_at"] is None:
+        return "Not asked yet."
+    ago = say_span((lead["now"] - lead["last_poll_at"]).total_seconds())
+    streak = f", the {lead['failure_streak']}. failure in a row" if lead["failure_streak"] else ""
+    return f"Last asked {ago} ago: {lead['last_note']}{streak}."
+
+
+def _say_schedule(lead: Mapping[str, Any]) -> str:
+    now: datetime = lead["now"]
+    if lead["lease_until"] is not None:
+        return "It is being asked about right now."
+    if lead["paused_until"] is not None and lead["paused_until"] > now:
+        until = (
+            "until resumed" if lead["paused_until"] >= UNTIL_RESUMED else f"until {lead['paused_until']:%H:%M:%S} UTC"
+        )
+        return f"The account is paused {until}: {lead['pause_reason']}."
+    seconds = (lead["next_poll_at"] - now).total_seconds()
+    if seconds < 0:
+        return f"Due for {say_span(-seconds)}; it waits for the account's budget or for a worker."
+    age = say_span((now - lead["watched_since"]).total_seconds())
+    return f"Next poll in {say_span(seconds)}: the default schedule at the age of {age}."

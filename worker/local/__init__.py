@@ -1,0 +1,1 @@
+"""Everything that runs on this one machine: embedded servers, the launcher, the demo."""

@@ -1,0 +1,58 @@
+"""Does our database say of each lead what LeadByte says? Compared field by field, for the demo and the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+Truth = Mapping[str, Any]
+Ours = Mapping[str, Any]
+
+# The word LeadByte has for a lead, and ours.
+_STATES = {
+    "Approved": "approved",
+    "Rejected": "rejected",
+    "Returned": "returned",
+    "Quarantined": "quarantined",
+    "Pending": "pending",
+    "Queued": "queued",
+}
+
+
+def find_differences(truth: Truth, ours: Ours) -> list[str]:
+    """What we have recorded otherwise than it is; empty if all agrees.
+
+    Args:
+        truth: one lead of the sandbox's truth.
+        ours: one lead as `worker.store.asking.read_leads` gives it.
+    """
+    pairs = {
+        "state": (_STATES.get(truth["status"], truth["status"]), ours["state"]),
+        "campaign accepted": (truth["campaign_accepted"], ours["campaign_accepted"]),
+        "result code": (truth["result_code"], ours["result_code"]),
+        "lead ID": (_text(truth["lead_id"]), ours["lead_id"]),
+        "rejection ID": (_text(truth["rejection_id"]), ours["rejection_id"]),
+        "buyers": (_rows(truth["buyers"], "id"), _rows(ours["buyers"], "buyer_id")),
+        "deliveries": (_rows(truth["deliveries"], "id"), _rows(ours["deliveries"], "delivery_id")),
+        "revenue": (_money(truth["revenue"]), _money(ours["revenue"])),
+        "payout": (_money(truth["payout"]), _money(ours["payout"])),
+        "campaign": (_text((truth["campaign"] or {}).get("id")), ours["campaign_id"]),
+        "supplier": (_text((truth["supplier"] or {}).get("id")), ours["supplier_id"]),
+    }
+    if truth["status"] == "Quarantined":
+        pairs["quarantine ID"] = (_text(truth["quarantine_id"]), ours["quarantine_id"])
+    return [f"{name}: LeadByte {theirs!r}, here {mine!r}" for name, (theirs, mine) in pairs.items() if theirs != mine]
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _money(value: object) -> Decimal:
+    # "Not told" and 0 are one here: the sandbox has no sum to tell where there is none.
+    return Decimal(0) if value in {None, "Pending", ""} else Decimal(str(value))
+
+
+def _rows(rows: list[Mapping[str, Any]] | None, key: str) -> dict[str | None, str | None]:
+    return {_text(row[key]): row["status"] for row in rows or ()}

@@ -1,0 +1,52 @@
+"""What one process owns: its settings, its engine, its client; made on first use, which is after any fork."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cache
+
+from sqlalchemy import Engine
+
+from worker.accounts import Account, load_accounts
+from worker.domain.backoff import LadderSchedule
+from worker.domain.decide import Policy
+from worker.leadbyte.client import LeadByteClient
+from worker.leadbyte.requests_transport import RequestsTransport
+from worker.polling import Poller
+from worker.settings import load_settings
+from worker.store.db import open_engine
+
+
+def open_process_engine() -> Engine:
+    """This process's engine; a forked child gets its own, since two processes on one connection mix up answers."""
+    return _open_engine(os.getpid())
+
+
+@cache
+def read_accounts() -> Mapping[str, Account]:
+    """The configured accounts; none where only another process has the key (intake needs none)."""
+    return load_accounts(load_settings())
+
+
+def make_poller() -> Poller:
+    """All that polling needs in this process."""
+    return _make_poller(os.getpid())
+
+
+@cache
+def _open_engine(_pid: int) -> Engine:
+    return open_engine(load_settings().required_database_url())
+
+
+@cache
+def _make_poller(_pid: int) -> Poller:
+    settings = load_settings()
+    return Poller(
+        engine=open_process_engine(),
+        client=LeadByteClient(RequestsTransport(), settings.leadbyte_timeout_seconds),
+        accounts=read_accounts(),
+        policy=Policy(settings.abandon_after, settings.not_found_grace, LadderSchedule()),
+        batch_size=settings.lead_resolver_batch_size,
+        keep_lead_data=settings.lead_resolver_keep_lead_data,
+    )

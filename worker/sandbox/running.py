@@ -1,0 +1,63 @@
+"""Runs a sandbox: in a thread for tests (`running_sandbox`), or as the whole process (`serve_sandbox`)."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+
+from worker.sandbox.client import SandboxClient
+from worker.sandbox.server import SandboxServer
+from worker.sandbox.settings import SandboxSettings
+
+_DEFAULTS = SandboxSettings()
+_START_SECONDS = 10
+
+
+@contextmanager
+def running_sandbox(settings: SandboxSettings = _DEFAULTS) -> Iterator[SandboxClient]:
+    """A sandbox in a thread of its own for as long as the block lasts; OSError if it cannot listen."""
+    started: Future[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+    thread = threading.Thread(target=lambda: asyncio.run(_serve_until_told(settings, started)), name="sandbox")
+    thread.start()
+    try:
+        root_url, loop, told = started.result(_START_SECONDS)
+    except BaseException:
+        thread.join()
+        raise
+    try:
+        yield SandboxClient(root_url, settings.key)
+    finally:
+        loop.call_soon_threadsafe(told.set)
+        thread.join()
+
+
+async def _serve_until_told(
+    settings: SandboxSettings, started: Future[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]]
+) -> None:
+    told = asyncio.Event()
+    try:
+        async with SandboxServer(settings) as server:
+            started.set_result((server.root_url, asyncio.get_running_loop(), told))
+            await told.wait()
+    except OSError as problem:
+        started.set_exception(problem)
+
+
+def serve_sandbox(settings: SandboxSettings) -> None:
+    """Serve until SIGTERM or SIGINT, after one line on stdout that says where; OSError if it cannot listen."""
+    asyncio.run(_serve_until_signalled(settings))
+
+
+async def _serve_until_signalled(settings: SandboxSettings) -> None:
+    signalled = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, signalled.set)
+    async with SandboxServer(settings) as server:
+        sys.stdout.write(f"sandbox LeadByte ready on {server.root_url} (seed {settings.seed})\n")
+        sys.stdout.flush()
+        await signalled.wait()

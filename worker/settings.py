@@ -1,0 +1,118 @@
+"""Every setting, read once from the environment: name, default, meaning.
+
+Neighbours: `worker.accounts` turns the LEADBYTE_* part into the accounts we ask as; `lead-resolver config` prints all.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from worker.errors import SettingsError
+
+AuthPlace = Literal["query", "header"]
+DEFAULT_BASE_URL = "https://{account}.leadbyte.com/restapi/v1.3"
+
+
+class Settings(BaseSettings):
+    """The environment, validated. Field names are the variables' names in lower case."""
+
+    model_config = SettingsConfigDict(
+        case_sensitive=False,
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,  # `REDIS_URL=` in a .env file means unset, not "the empty URL"
+        hide_input_in_errors=True,  # a malformed secret must not be echoed
+    )
+
+    database_url: SecretStr | None = Field(None, description="Postgres, postgresql://user:password@host/name")
+    redis_url: SecretStr | None = Field(None, description="Redis that carries Celery's hints, redis://…")
+
+    leadbyte_account: str | None = Field(None, description="your account's name, as in https://NAME.leadbyte.com")
+    leadbyte_api_key: SecretStr | None = Field(None, description="its API key, with the permission 'API queue'")
+    leadbyte_api_key_file: Path | None = Field(None, description="file with the key; read again when it changes")
+    leadbyte_base_url: str = Field(DEFAULT_BASE_URL, description="REST API address; {account} is filled in")
+    leadbyte_auth: AuthPlace = Field(
+        "query", description="where a poll carries the key: query (as documented) or header"
+    )
+    leadbyte_requests_per_second: float = Field(5.0, gt=0, le=10_000, description="budget of one account, all workers")
+    leadbyte_concurrency: int = Field(4, ge=1, le=1_000, description="parallel requests of one account, all workers")
+    leadbyte_accounts_file: Path | None = Field(None, description="TOML file with several accounts")
+    leadbyte_allow_plain_http: bool = Field(False, description="allow http:// to hosts other than this machine")
+    leadbyte_timeout_seconds: float = Field(15.0, gt=0, le=30, description="total deadline of one request")
+
+    lead_resolver_abandon_after_hours: float = Field(
+        168.0, gt=0, description="stop asking after this; redrive asks again"
+    )
+    lead_resolver_not_found_grace_minutes: float = Field(60.0, ge=0, description="how long 'Not Found' is tolerated")
+    lead_resolver_batch_size: int = Field(200, ge=1, le=5_000, description="leads a claim takes at most")
+    lead_resolver_keep_lead_data: bool = Field(False, description="keep the lead-data block in the journal")
+    lead_resolver_log_format: Literal["text", "json"] = Field("text", description="log lines for people or machines")
+    lead_resolver_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="log level")
+    lead_resolver_data: Path = Field(Path(".lead-resolver"), description="folder of `up`: embedded servers and logs")
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_url_is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            _postgres_url(value.get_secret_value())
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url_is_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        schemes = ("redis://", "rediss://", "redis+socket://", "unix://")
+        if value is not None and not value.get_secret_value().startswith(schemes):
+            raise ValueError("must begin with redis:// or rediss://")
+        return value
+
+    @property
+    def abandon_after(self) -> timedelta:
+        """The deadline after which a lead without a verdict is abandoned."""
+        return timedelta(hours=self.lead_resolver_abandon_after_hours)
+
+    @property
+    def not_found_grace(self) -> timedelta:
+        """How long LeadByte may say 'Not Found' before the lead is abandoned."""
+        return timedelta(minutes=self.lead_resolver_not_found_grace_minutes)
+
+    def required_database_url(self) -> URL:
+        """`DATABASE_URL` for SQLAlchemy; SettingsError when unset."""
+        if self.database_url is None:
+            raise SettingsError("DATABASE_URL is not set: name your Postgres, postgresql://user:password@host/name")
+        return _postgres_url(self.database_url.get_secret_value())
+
+    def required_redis_url(self) -> str:
+        """`REDIS_URL`; SettingsError when unset."""
+        if self.redis_url is None:
+            raise SettingsError("REDIS_URL is not set: name your Redis, redis://:password@host:6379/0")
+        return self.redis_url.get_secret_value()
+
+
+def _postgres_url(text: str) -> URL:
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        raise ValueError("is no URL; expected postgresql://user:password@host/name") from None
+    if url.drivername not in {"postgresql", "postgres", "postgresql+psycopg"}:
+        raise ValueError("must begin with postgresql://")
+    return url.set(drivername="postgresql+psycopg")
+
+
+@cache
+def load_settings() -> Settings:
+    """The process's settings, read from the environment once; SettingsError names the first one that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = str(first["loc"][0]).upper() if first["loc"] else "the environment"
+        reason = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{name}: {reason[:1].lower()}{reason[1:]}") from None

@@ -1,0 +1,131 @@
+"""Claiming due leads for polling, under their account's budget.
+
+A claim is a short transaction of its own: it reserves moments to send at (the pacer), a share of the account's
+concurrency (permits), and the leads (a lease). HTTP happens with nothing locked; `worker.store.settling` writes down
+what came of it. The pacer is the virtual scheduling form of the generic cell rate algorithm (ITU-T I.371): it lets
+requests out one by one at the budget's rhythm, so no window of time ever sees more than the budget.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, Row, text
+
+from worker.domain.decide import PolledLead
+from worker.domain.lifecycle import State
+
+# Longer than the longest batch: PACE_HORIZON to send in, a request's deadline (at most 30 s), and the settling.
+LEASE = timedelta(seconds=60)
+# A claim reserves sending moments at most this far ahead, so that its leads are asked well within their lease.
+PACE_HORIZON = timedelta(seconds=5)
+# After trouble (a refused key, throttling) one request at this interval probes whether it is over.
+PROBE_INTERVAL = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What one account may be asked: `requests_per_second` and `concurrency`, over all workers together."""
+
+    requests_per_second: float
+    concurrency: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedLead:
+    """A lead this worker alone may ask about until the lease runs out, and how long from now to hold the request."""
+
+    lead_id: int
+    queue_id: str
+    watch: PolledLead
+    send_after: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A batch of leads under one lease. `id` is the fencing token; `permits` requests may be under way at once."""
+
+    id: int
+    permits: int
+    leads: tuple[ClaimedLead, ...]
+
+
+# The row lock makes claims of one account take turns, which is what makes its budget hold over all workers.
+_LOCK_ACCOUNT = text("""
+    select id, next_slot_at, paused_until, pause_kind, nextval('resolver.claims_id_seq') as claim,
+        (select coalesce(sum(permits), 0) from resolver.claims c where c.account_id = a.id and c.lease_until > :now)
+        as permits_held
+    from resolver.accounts a where name = :name for update
+""")
+
+_OPEN_CLAIM = text("""
+    insert into resolver.claims (id, account_id, permits, lease_until) overriding system value
+    values (:claim, :account, :permits, :until)
+""")
+
+# `= any(array(subselect))` makes Postgres run the subselect once and fetch its rows by primary key. The usual
+# `update … from (subselect)` fell into a sequential scan at a hundred thousand pending rows. SKIP LOCKED: rows that
+# another transaction holds are somebody else's business.
+# A lead that lost its lease (crashes > 0) may have killed its worker: it is claimed alone, so that it harms no other.
+_CLAIM_LEADS = text("""
+    update resolver.watches w set claim_id = :claim, lease_until = :until
+    from resolver.leads l
+    where w.lead_id = any(array(
+        select lead_id from resolver.watches
+        where account_id = :account and claim_id is null and next_poll_at <= :now and (crashes > 0) = :suspects
+        order by next_poll_at limit :limit for update skip locked
+    )) and l.id = w.lead_id
+    returning w.lead_id, w.queue_id, l.state, w.watched_since, w.failure_streak, w.not_found_since, w.told_digest
+""")
+
+_TAKE_SLOTS = text("""
+    update resolver.accounts
+    set next_slot_at = :next_slot_at, paused_until = case when pause_kind is null then null else :probe_again_at end
+    where id = :account
+""")
+
+
+def claim_due_leads(
+    connection: Connection, account: str, budget: Budget, now: datetime, limit: int, *, suspects: bool = False
+) -> Claim | None:
+    """Claim up to `limit` due leads of the account, as far as its budget and pause allow; None if there are none.
+
+    Args:
+        connection: in a transaction of its own, to be committed at once.
+        account: its name.
+        budget: of the account, over all workers.
+        now: by the database's clock.
+        limit: of leads.
+        suspects: claim one lead that lost its lease before, instead of ordinary ones.
+    """
+    row = connection.execute(_LOCK_ACCOUNT, {"name": account, "now": now}).one_or_none()
+    if row is None or (row.paused_until is not None and row.paused_until > now):
+        return None
+    permits = budget.concurrency - row.permits_held
+    start = max(now, row.next_slot_at)
+    slots = int((now + PACE_HORIZON - start).total_seconds() * budget.requests_per_second) + 1
+    if permits <= 0 or start > now + PACE_HORIZON:
+        return None
+    alone = suspects or row.pause_kind is not None
+    values = {"account": row.id, "claim": row.claim, "now": now, "until": now + LEASE, "suspects": suspects}
+    leads = connection.execute(_CLAIM_LEADS, {**values, "limit": 1 if alone else min(limit, slots)}).all()
+    if not leads:
+        return None
+    permits = min(permits, len(leads))
+    connection.execute(_OPEN_CLAIM, {**values, "permits": permits})
+    gap = timedelta(seconds=1 / budget.requests_per_second)
+    values = {"account": row.id, "next_slot_at": start + len(leads) * gap, "probe_again_at": now + PROBE_INTERVAL}
+    connection.execute(_TAKE_SLOTS, values)
+    return Claim(row.claim, permits, tuple(_read_lead(lead, start - now + n * gap) for n, lead in enumerate(leads)))
+
+
+def _read_lead(row: Row[tuple[object, ...]], send_after: timedelta) -> ClaimedLead:
+    watch = PolledLead(
+        state=State(row.state),
+        watched_since=row.watched_since,
+        failure_streak=row.failure_streak,
+        not_found_since=row.not_found_since,
+        told_digest=row.told_digest,
+    )
+    return ClaimedLead(row.lead_id, row.queue_id, watch, send_after)

@@ -1,0 +1,242 @@
+"""From journalled replies to facts: the work list of persistence, and the facts' rows, read and written in bulk.
+
+The law this module serves: a reply is persisted in the same transaction that takes it off the work list, with its lead
+locked, so persisting twice, or by two workers at once, changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, Row, text
+
+from worker.domain.facts import Buyer, Delivery, Facts, Named
+from worker.domain.lifecycle import State
+from worker.store.bulk import execute_many, upsert
+
+MOST_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class JournalledReply:
+    """One reply waiting to be persisted."""
+
+    reply_id: int
+    lead_id: int
+    received_at: datetime
+    http_status: int
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLead:
+    """What is recorded of a lead so far."""
+
+    lead_id: int
+    queue_id: str
+    state: State
+    state_reason: str | None
+    resolved_at: datetime | None
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A lead's facts as they are to be recorded, and the reply and moment they go back to."""
+
+    lead_id: int
+    facts: Facts
+    reply_id: int
+    seen_at: datetime
+
+
+# A reply that was attempted before may have killed its worker: it is taken alone, so that it harms no other.
+_ATTEMPT = text("""
+    update resolver.unpersisted set attempts = attempts + 1,
+        parked_because = case when attempts >= :most_attempts
+            then 'persisting it was cut short ' || attempts || ' times in a row' end
+    where reply_id = any(array(
+        select reply_id from resolver.unpersisted
+        where parked_because is null and (attempts > 0) = :suspects
+        order by reply_id limit :limit for update skip locked
+    ))
+    returning reply_id, parked_because
+""")
+
+_LOCK_LEADS = text("""
+    select l.id, l.queue_id, l.state, l.state_reason, l.resolved_at from resolver.leads l
+    where l.id = any(array(select lead_id from resolver.unpersisted where reply_id = any(:reply_ids)))
+    order by l.id for no key update
+""")
+
+# All waiting replies of the locked leads, in the order in which they came: a later one must not overtake.
+_TAKE = text("""
+    with taken as (
+        delete from resolver.unpersisted where lead_id = any(:lead_ids) and parked_because is null returning reply_id
+    )
+    select r.id, r.lead_id, r.received_at, r.http_status, r.body
+    from taken join resolver.replies r on r.id = taken.reply_id order by r.id
+""")
+
+_OUTCOMES = text("select * from resolver.outcomes where lead_id = any(:lead_ids)")
+_BUYERS = text("select * from resolver.buyers where lead_id = any(:lead_ids) order by lead_id, key")
+_DELIVERIES = text("select * from resolver.deliveries where lead_id = any(:lead_ids) order by lead_id, key")
+
+_OUTCOME_COLUMNS = {
+    "lead_id": "bigint",
+    "campaign_accepted": "boolean",
+    "result_code": "integer",
+    "result_reason": "text",
+    "leadbyte_lead_id": "text",
+    "rejection_id": "text",
+    "campaign_id": "text",
+    "campaign_name": "text",
+    "supplier_id": "text",
+    "supplier_name": "text",
+    "sold": "boolean",
+    "buyers_told": "boolean",
+    "deliveries_told": "boolean",
+    "revenue": "numeric",
+    "payout": "numeric",
+    "payout_pending": "boolean",
+    "currency": "text",
+    "quarantine_id": "text",
+    "processed_at": "timestamptz",
+    "processed_raw": "text",
+    "last_reply_id": "bigint",
+}
+_BUYER_COLUMNS = {
+    "lead_id": "bigint",
+    "key": "text",
+    "buyer_id": "text",
+    "bid": "text",
+    "name": "text",
+    "status": "text",
+    "revenue": "numeric",
+    "currency": "text",
+}
+_DELIVERY_COLUMNS = {
+    "lead_id": "bigint",
+    "key": "text",
+    "delivery_id": "text",
+    "name": "text",
+    "buyer_id": "text",
+    "status": "text",
+    "reason": "text",
+    "revenue": "numeric",
+    "first_seen_at": "timestamptz",
+    "last_seen_at": "timestamptz",
+}
+_SAVE_OUTCOMES = upsert("resolver.outcomes", _OUTCOME_COLUMNS, ["lead_id"])
+_SAVE_BUYERS = upsert("resolver.buyers", _BUYER_COLUMNS, ["lead_id", "key"])
+_SAVE_DELIVERIES = upsert("resolver.deliveries", _DELIVERY_COLUMNS, ["lead_id", "key"], kept=["first_seen_at"])
+
+
+def attempt_replies(connection: Connection, limit: int, *, suspects: bool = False) -> list[int]:
+    """Mark waiting replies as being attempted (to be committed before they are), and return their ids.
+
+    One that was cut short MOST_ATTEMPTS times is parked instead, and not returned.
+    """
+    values = {"limit": limit, "suspects": suspects, "most_attempts": MOST_ATTEMPTS}
+    return [row.reply_id for row in connection.execute(_ATTEMPT, values) if row.parked_because is None]
+
+
+def lock_leads(connection: Connection, reply_ids: Sequence[int]) -> list[KnownLead]:
+    """Lock the leads these replies belong to, and read all that is recorded of them."""
+    rows = connection.execute(_LOCK_LEADS, {"reply_ids": list(reply_ids)}).all()
+    facts = _load_facts(connection, [row.id for row in rows])
+    return [
+        KnownLead(row.id, row.queue_id, State(row.state), row.state_reason, row.resolved_at, facts.get(row.id, Facts()))
+        for row in rows
+    ]
+
+
+def take_replies(connection: Connection, lead_ids: Sequence[int]) -> list[JournalledReply]:
+    """Take the waiting replies of these leads off the work list, oldest first."""
+    rows = connection.execute(_TAKE, {"lead_ids": list(lead_ids)})
+    return [JournalledReply(row.id, row.lead_id, row.received_at, row.http_status, row.body) for row in rows]
+
+
+def save_outcomes(connection: Connection, outcomes: Sequence[Outcome]) -> None:
+    """Record facts: insert them, or replace what differs."""
+    buyers = [_buyer_row(outcome.lead_id, buyer) for outcome in outcomes for buyer in outcome.facts.buyers or ()]
+    deliveries = [
+        _delivery_row(outcome, delivery) for outcome in outcomes for delivery in outcome.facts.deliveries or ()
+    ]
+    for statement, columns, rows in (
+        (_SAVE_OUTCOMES, _OUTCOME_COLUMNS, [_outcome_row(outcome) for outcome in outcomes]),
+        (_SAVE_BUYERS, _BUYER_COLUMNS, buyers),
+        (_SAVE_DELIVERIES, _DELIVERY_COLUMNS, deliveries),
+    ):
+        if rows:
+            execute_many(connection, statement, columns, rows)
+
+
+def _load_facts(connection: Connection, lead_ids: Sequence[int]) -> Mapping[int, Facts]:
+    values = {"lead_ids": list(lead_ids)}
+    outcomes = connection.execute(_OUTCOMES, values).all()
+    if not outcomes:
+        return {}  # the ordinary case: a first reply
+    buyers: dict[int, list[Buyer]] = {}
+    for row in connection.execute(_BUYERS, values):
+        buyers.setdefault(row.lead_id, []).append(
+            Buyer(row.key, row.buyer_id, row.bid, row.name, row.status, row.revenue, row.currency)
+        )
+    deliveries: dict[int, list[Delivery]] = {}
+    for row in connection.execute(_DELIVERIES, values):
+        deliveries.setdefault(row.lead_id, []).append(
+            Delivery(row.key, row.delivery_id, row.name, row.buyer_id, row.status, row.reason, row.revenue)
+        )
+    return {row.lead_id: _read_facts(row, buyers, deliveries) for row in outcomes}
+
+
+def _read_facts(
+    row: Row[tuple[object, ...]], buyers: Mapping[int, list[Buyer]], deliveries: Mapping[int, list[Delivery]]
+) -> Facts:
+    return Facts(
+        campaign_accepted=row.campaign_accepted,
+        result_code=row.result_code,
+        result_reason=row.result_reason,
+        lead_id=row.leadbyte_lead_id,
+        rejection_id=row.rejection_id,
+        campaign=_read_named(row.campaign_id, row.campaign_name),
+        supplier=_read_named(row.supplier_id, row.supplier_name),
+        sold=row.sold,
+        buyers=tuple(buyers.get(row.lead_id, ())) if row.buyers_told else None,
+        deliveries=tuple(deliveries.get(row.lead_id, ())) if row.deliveries_told else None,
+        revenue=row.revenue,
+        payout=row.payout,
+        payout_pending=row.payout_pending,
+        currency=row.currency,
+        quarantine_id=row.quarantine_id,
+        processed_at=row.processed_at,
+        processed_raw=row.processed_raw,
+    )
+
+
+def _read_named(id_: str | None, name: str | None) -> Named | None:
+    return None if id_ is None and name is None else Named(id_, name)
+
+
+def _outcome_row(outcome: Outcome) -> tuple[object, ...]:
+    facts = outcome.facts
+    campaign, supplier = facts.campaign or Named(), facts.supplier or Named()
+    return (
+        outcome.lead_id, facts.campaign_accepted, facts.result_code, facts.result_reason, facts.lead_id,
+        facts.rejection_id, campaign.id, campaign.name, supplier.id, supplier.name, facts.sold,
+        facts.buyers is not None, facts.deliveries is not None, facts.revenue, facts.payout, facts.payout_pending,
+        facts.currency, facts.quarantine_id, facts.processed_at, facts.processed_raw, outcome.reply_id,
+    )  # fmt: skip
+
+
+def _buyer_row(lead_id: int, buyer: Buyer) -> tuple[object, ...]:
+    return (lead_id, buyer.key, buyer.id, buyer.bid, buyer.name, buyer.status, buyer.revenue, buyer.currency)
+
+
+def _delivery_row(outcome: Outcome, delivery: Delivery) -> tuple[object, ...]:
+    return (
+        outcome.lead_id, delivery.key, delivery.id, delivery.name, delivery.buyer_id, delivery.status, delivery.reason,
+        delivery.revenue, outcome.seen_at, outcome.seen_at,
+    )  # fmt: skip

@@ -1,0 +1,116 @@
+"""Writing down what came of a claim: journal the replies, snooze or fail the leads, release the lease; fenced.
+
+Only leads that still carry the claim's id (the fencing token of M. Kleppmann, "How to do distributed locking", 2016)
+under an unexpired lease are written about: a worker paused past its lease has lost them and changes nothing.
+Neighbours: `worker.store.claims` before it, `worker.store.outcomes` after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+
+from worker.domain.decide import Step
+from worker.store.bulk import execute_many, unnest
+from worker.store.claims import Claim
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """A reply as it is kept: `cut` says what was taken out of the body, if anything."""
+
+    lead_id: int
+    received_at: datetime
+    http_status: int
+    body: str
+    cut: str | None
+
+
+_STEP_COLUMNS = {
+    "lead_id": "bigint",
+    "next_poll_at": "timestamptz",
+    "asked": "boolean",
+    "failed": "boolean",
+    "not_found_since": "timestamptz",
+    "told_digest": "bigint",
+    "note": "text",
+}
+
+_REPLY_COLUMNS = {
+    "lead_id": "bigint",
+    "received_at": "timestamptz",
+    "http_status": "smallint",
+    "body": "text",
+    "cut": "text",
+}
+
+_SETTLE = text(f"""
+    update resolver.watches w set
+        claim_id = null, lease_until = null, crashes = 0,
+        next_poll_at = s.next_poll_at,
+        polls = w.polls + s.asked::int,
+        failures = w.failures + s.failed::int,
+        failure_streak = case when s.failed then least(w.failure_streak + 1, 10000) when s.asked then 0
+            else w.failure_streak end,
+        last_poll_at = case when s.asked then :now else w.last_poll_at end,
+        last_note = s.note, not_found_since = s.not_found_since, told_digest = s.told_digest
+    from {unnest(_STEP_COLUMNS, "s")}
+    where w.lead_id = s.lead_id and w.claim_id = :claim and w.lease_until > :now
+    returning w.lead_id
+""")
+
+_CLOSE_CLAIM = text("delete from resolver.claims where id = :claim")
+
+_JOURNAL = text(f"""
+    with s as (select * from {unnest(_REPLY_COLUMNS, "u")}),
+    journalled as (
+        insert into resolver.replies (lead_id, claim_id, received_at, http_status, body, cut)
+        select lead_id, :claim, received_at, http_status, body, cut from s
+        returning id, lead_id
+    )
+    insert into resolver.unpersisted (reply_id, lead_id) select id, lead_id from journalled
+""")
+
+_COUNT_POLLS = text("""
+    insert into resolver.poll_counts (account_id, bucket, polls, failures)
+    select id, date_bin('10 seconds', cast(:now as timestamptz), 'epoch'), :polls, :failures
+    from resolver.accounts where name = :account
+    on conflict (account_id, bucket) do update
+    set polls = poll_counts.polls + excluded.polls, failures = poll_counts.failures + excluded.failures
+""")
+
+
+def settle_polls(connection: Connection, claim: Claim, steps: Sequence[tuple[int, Step]], now: datetime) -> set[int]:
+    """Write each lead's step and release it; returns the leads that were still ours."""
+    rows = [
+        (
+            lead,
+            step.next_poll_at,
+            step.answered or step.failed,
+            step.failed,
+            step.not_found_since,
+            step.told_digest,
+            step.note,
+        )
+        for lead, step in steps
+    ]
+    return set(execute_many(connection, _SETTLE, _STEP_COLUMNS, rows, claim=claim.id, now=now).scalars())
+
+
+def journal_replies(connection: Connection, claim: Claim, entries: Sequence[JournalEntry]) -> None:
+    """Append replies to the journal and to the work list of persistence."""
+    if entries:
+        execute_many(connection, _JOURNAL, _REPLY_COLUMNS, [astuple(entry) for entry in entries], claim=claim.id)
+
+
+def count_polls(connection: Connection, account: str, polls: int, failures: int, now: datetime) -> None:
+    """Add to the account's count of requests in this ten-second bucket."""
+    connection.execute(_COUNT_POLLS, {"account": account, "polls": polls, "failures": failures, "now": now})
+
+
+def close_claim(connection: Connection, claim: Claim) -> None:
+    """Give the permits back; leads of the claim that were not settled stay leased until the rescue."""
+    connection.execute(_CLOSE_CLAIM, {"claim": claim.id})

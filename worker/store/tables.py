@@ -1,0 +1,254 @@
+"""The tables, as SQLAlchemy knows them; `migrations/` makes them, and `alembic check` holds the two together.
+
+All live in a schema of their own, because the capture site may share the database and have a table `leads` itself. The
+contract for everybody else is the schema `reporting` and the function `track_lead`; tables are free to change.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+
+from worker.domain.lifecycle import FINAL, State
+from worker.domain.queue_id import PATTERN
+
+SCHEMA = "resolver"
+
+metadata = MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    },
+)
+
+
+def _moment(name: str, *, nullable: bool = True, default_now: bool = False) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable, server_default=func.now() if default_now else None)
+
+
+def _lead_key(*, primary: bool = False) -> Column[int]:
+    return Column("lead_id", ForeignKey("leads.id", ondelete="CASCADE"), primary_key=primary, nullable=False)
+
+
+def _quote_all(states: frozenset[State]) -> str:
+    return ", ".join(f"'{state}'" for state in sorted(states))
+
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", Integer, Identity(always=True), primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    # The pacer: the moment at which the next request of this account may be sent (see store/claims.py).
+    _moment("next_slot_at", nullable=False, default_now=True),
+    # A pause: why, by whom (operator, settings, key, throttled), until when. While it lasts nothing is claimed.
+    _moment("paused_until"),
+    Column("pause_kind", Text),
+    Column("pause_reason", Text),
+    CheckConstraint("(paused_until is null) = (pause_kind is null)", "pause_has_a_kind"),
+)
+
+claims = Table(
+    "claims",
+    metadata,
+    # The id is the fencing token: a worker may write about a lead only while the lead still carries it.
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False),
+    Column("permits", Integer, nullable=False),  # of the account's concurrency, held while the claim lasts
+    _moment("lease_until", nullable=False),
+    Index("ix_claims_by_account", "account_id"),
+)
+
+leads = Table(
+    "leads",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False),
+    Column("queue_id", Text, nullable=False),
+    Column("reference", Text),
+    Column("state", Text, nullable=False, server_default=State.QUEUED),
+    Column("state_reason", Text),
+    _moment("tracked_at", nullable=False, default_now=True),
+    _moment("submitted_at", nullable=False, default_now=True),
+    _moment("resolved_at"),
+    # What finished watches have counted; a watch still under way has its own on top.
+    Column("polls", Integer, nullable=False, server_default="0"),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    UniqueConstraint("account_id", "queue_id"),
+    CheckConstraint(f"state in ({_quote_all(frozenset(State))})", "state_is_known"),
+    CheckConstraint(f"(resolved_at is not null) = (state in ({_quote_all(FINAL)}))", "resolved_at_means_final"),
+    CheckConstraint(f"queue_id ~ '^{PATTERN}$'", "queue_id_is_plain"),
+    Index("ix_leads_by_submission", "submitted_at"),
+    Index("ix_leads_unresolved", "account_id", "state", postgresql_where=text("resolved_at is null")),
+)
+
+# One row for every lead there is something to ask about, gone as soon as there is not. Each poll writes here twice, so
+# these rows are kept apart from the leads: narrow, few (only the open ones), with two small indexes.
+watches = Table(
+    "watches",
+    metadata,
+    _lead_key(primary=True),
+    Column("account_id", Integer, nullable=False),
+    Column("queue_id", Text, nullable=False),
+    _moment("watched_since", nullable=False),  # ages count from here; redrive starts anew
+    # NULL: parked, and the lead's state_reason says why.
+    _moment("next_poll_at"),
+    # The lease: both set or both null.
+    Column("claim_id", BigInteger),
+    _moment("lease_until"),
+    Column("polls", Integer, nullable=False, server_default="0"),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("failure_streak", SmallInteger, nullable=False, server_default="0"),
+    Column("crashes", SmallInteger, nullable=False, server_default="0"),  # leases lost in a row: the poison guard
+    _moment("last_poll_at"),
+    Column("last_note", Text),  # what the last poll said, in one line
+    _moment("not_found_since"),
+    Column("told_digest", BigInteger),  # of the last reading: an unchanged one is not journalled again
+    CheckConstraint("(claim_id is null) = (lease_until is null)", "lease_has_an_end"),
+    # Leased and parked watches are in neither the way of the claim nor in its index.
+    Index(
+        "ix_watches_due",
+        "account_id",
+        "next_poll_at",
+        postgresql_where=text("claim_id is null and next_poll_at is not null"),
+    ),
+    Index("ix_watches_leased", "lease_until", postgresql_where=text("claim_id is not null")),
+)
+
+# How many requests were made, in steps of ten seconds: for `reporting.pipeline`, kept for a day.
+poll_counts = Table(
+    "poll_counts",
+    metadata,
+    Column("account_id", ForeignKey("accounts.id"), nullable=False),
+    _moment("bucket", nullable=False),
+    Column("polls", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    PrimaryKeyConstraint("account_id", "bucket"),
+)
+
+# The journal: appended to, never changed.
+replies = Table(
+    "replies",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _lead_key(),
+    Column("claim_id", BigInteger, nullable=False),
+    _moment("received_at", nullable=False),
+    Column("http_status", SmallInteger, nullable=False),
+    Column("body", Text, nullable=False),  # as sent, made storable, without lead data, cut at the cap
+    Column("cut", Text),  # what was taken out of the body, if anything
+    # One poll tells one thing once: a doubled journal write is refused here, whatever went wrong before it.
+    UniqueConstraint("lead_id", "claim_id"),
+)
+
+# The replies that wait to be turned into facts; replaying a reply puts it here again.
+unpersisted = Table(
+    "unpersisted",
+    metadata,
+    Column("reply_id", ForeignKey("replies.id", ondelete="CASCADE"), primary_key=True),
+    Column("lead_id", BigInteger, nullable=False),
+    Column("attempts", SmallInteger, nullable=False, server_default="0"),
+    Column("parked_because", Text),  # the poison guard: kept for a person, not taken again
+    Index("ix_unpersisted_by_lead", "lead_id"),
+)
+
+outcomes = Table(
+    "outcomes",
+    metadata,
+    _lead_key(primary=True),
+    Column("campaign_accepted", Boolean),
+    Column("result_code", Integer),
+    Column("result_reason", Text),
+    Column("leadbyte_lead_id", Text),
+    Column("rejection_id", Text),
+    Column("campaign_id", Text),
+    Column("campaign_name", Text),
+    Column("supplier_id", Text),
+    Column("supplier_name", Text),
+    Column("sold", Boolean),
+    Column("buyers_told", Boolean, nullable=False),  # false: no reply ever had the block; "none" is another thing
+    Column("deliveries_told", Boolean, nullable=False),
+    Column("revenue", Numeric(18, 6)),
+    Column("payout", Numeric(18, 6)),
+    Column("payout_pending", Boolean),
+    Column("currency", Text),
+    Column("quarantine_id", Text),
+    _moment("processed_at"),
+    Column("processed_raw", Text),
+    Column("last_reply_id", BigInteger, nullable=False),
+)
+
+buyers = Table(
+    "buyers",
+    metadata,
+    _lead_key(),
+    Column("key", Text, nullable=False),
+    Column("buyer_id", Text),
+    Column("bid", Text),
+    Column("name", Text),
+    Column("status", Text),
+    Column("revenue", Numeric(18, 6)),
+    Column("currency", Text),
+    PrimaryKeyConstraint("lead_id", "key"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    _lead_key(),
+    Column("key", Text, nullable=False),
+    Column("delivery_id", Text),
+    Column("name", Text),
+    Column("buyer_id", Text),
+    Column("status", Text),
+    Column("reason", Text),
+    Column("revenue", Numeric(18, 6)),
+    _moment("first_seen_at", nullable=False),
+    _moment("last_seen_at", nullable=False),
+    PrimaryKeyConstraint("lead_id", "key"),
+)
+
+lead_events = Table(
+    "lead_events",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _lead_key(),
+    _moment("at", nullable=False),
+    Column("from_state", Text),  # NULL: the lead's first event
+    Column("to_state", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("reply_id", BigInteger),  # the reply that says so, where one does
+    # A reply moves a lead once, however often it is persisted.
+    UniqueConstraint("reply_id"),
+    Index("ix_lead_events_by_lead", "lead_id", "id"),
+)
+
+ticks = Table(
+    "ticks",
+    metadata,
+    # When each recurring duty was last done, by whomever; two beats or none change nothing about it.
+    Column("duty", Text, primary_key=True),
+    _moment("at", nullable=False),
+)

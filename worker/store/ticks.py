@@ -1,0 +1,41 @@
+"""Recurring duties, dated in Postgres: whoever comes first after the interval does one, everybody else need not."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, text
+
+# A little less than beat's second, so that one beat alone never finds its own tick too early.
+TICK_EVERY = timedelta(milliseconds=700)
+SWEEP_EVERY = timedelta(seconds=10)
+
+_TAKE = text("""
+    insert into resolver.ticks (duty, at) values (:duty, :now)
+    on conflict (duty) do update set at = :now where ticks.at <= :due_before or ticks.at > :now + interval '1 minute'
+    returning true
+""")
+_LIVE_CLAIMS = text("select count(*) from resolver.claims where lease_until > :now")
+_UNPERSISTED = text("select exists (select from resolver.unpersisted where parked_because is null)")
+_LAST = text("select at from resolver.ticks where duty = :duty")
+
+
+def take_duty(connection: Connection, duty: str, every: timedelta, now: datetime) -> bool:
+    """Whether the duty is due; if so it counts as done now. A date in the future (a clock set back) counts as past."""
+    return connection.execute(_TAKE, {"duty": duty, "now": now, "due_before": now - every}).first() is not None
+
+
+def read_last(connection: Connection, duty: str) -> datetime | None:
+    """When the duty was last done."""
+    at: datetime | None = connection.execute(_LAST, {"duty": duty}).scalar_one_or_none()
+    return at
+
+
+def count_live_claims(connection: Connection, now: datetime) -> int:
+    """How many claims are being worked on."""
+    return int(connection.execute(_LIVE_CLAIMS, {"now": now}).scalar_one())
+
+
+def has_unpersisted(connection: Connection) -> bool:
+    """Whether replies wait to be persisted."""
+    return bool(connection.execute(_UNPERSISTED).scalar_one())
