@@ -45,23 +45,28 @@ def test_the_reporting_role_reads_the_views_and_nothing_else(database_url: str) 
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("set role lead_reporting")
         for view in ("leads", "buyers", "deliveries", "events", "daily", "pipeline"):
-            connection.execute(f"select * from reporting.{view}")  # type: ignore[arg-type]
+            connection.execute(f"select * from reporting.{view}")
         for statement in (
             "select * from resolver.leads",
             "delete from reporting.leads",
             "select track_lead('acme', 'abcdefgh')",
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                connection.execute(statement)  # type: ignore[arg-type]
+                connection.execute(statement)
 
 
-REPORTING: dict[str, list[str]] = {
-    "leads": ["account", "queue_id", "reference", "state", "submitted_at", "resolved_at", "seconds_to_resolve", "campaign_accepted", "lead_id", "rejection_id", "result_code", "result_reason", "campaign_id", "campaign_name", "supplier_id", "supplier_name", "sold", "buyers", "revenue", "payout", "currency", "deliveries", "deliveries_sold", "polls", "failures", "quarantine_id", "state_reason"],
-    "buyers": ["account", "queue_id", "buyer_id", "buyer_bid", "buyer_name", "status", "revenue", "currency"],
-    "deliveries": ["account", "queue_id", "delivery_id", "delivery_name", "buyer_id", "status", "reason", "revenue", "first_seen_at", "last_seen_at"],
-    "events": ["account", "queue_id", "at", "from_state", "to_state", "cause"],
-    "daily": ["day", "account", "campaign_id", "campaign_name", "supplier_id", "submitted", "accepted", "refused", "sold", "unsold", "quarantined", "open", "abandoned", "returned", "revenue", "payout", "acceptance_rate", "sold_rate", "median_seconds_to_resolve"],
-    "pipeline": ["account", "open", "due", "oldest_overdue_seconds", "quarantined", "abandoned", "unsure_actions", "paused_until", "pause_reason", "polls_last_minute"],
+REPORTING = {
+    "leads": """account queue_id reference state submitted_at resolved_at seconds_to_resolve campaign_accepted lead_id
+        rejection_id result_code result_reason campaign_id campaign_name supplier_id supplier_name sold buyers revenue
+        payout currency deliveries deliveries_sold polls failures quarantine_id state_reason""",
+    "buyers": "account queue_id buyer_id buyer_bid buyer_name status revenue currency",
+    "deliveries": """account queue_id delivery_id delivery_name buyer_id status reason revenue first_seen_at
+        last_seen_at""",
+    "events": "account queue_id at from_state to_state cause",
+    "daily": """day account campaign_id campaign_name supplier_id submitted accepted refused sold unsold quarantined
+        open abandoned returned revenue payout acceptance_rate sold_rate median_seconds_to_resolve""",
+    "pipeline": """account open due oldest_overdue_seconds quarantined abandoned unsure_actions paused_until pause_reason
+        polls_last_minute""",
 }
 
 
@@ -74,11 +79,11 @@ def test_the_intake_role_tracks_leads_and_nothing_else(database_url: str) -> Non
             "select resolver.track_leads('a', '{b}', '{c}', '1 s', '0')",
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                connection.execute(statement)  # type: ignore[arg-type]
+                connection.execute(statement)
 
 
 @pytest.mark.parametrize("view", REPORTING)
 def test_a_reporting_view_has_the_columns_it_promises(engine: Engine, view: str) -> None:
     with transaction(engine) as connection:
         result: Any = connection.execute(text(f"select * from reporting.{view}"))
-        assert list(result.keys()) == REPORTING[view]
+        assert list(result.keys()) == REPORTING[view].split()
