@@ -6,12 +6,14 @@ setting below chooses the cheap and lively way rather than the careful one; its 
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import Any, NoReturn
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import celeryd_init, setup_logging
 from kombu import Queue
 
+from worker.accounts import require_accounts
 from worker.beat import EverySecond
 from worker.errors import SettingsError
 from worker.logs import set_up_logging
@@ -95,13 +97,27 @@ def _set_up_logging(**_: Any) -> None:  # noqa: ANN401 - whatever Celery tells i
     set_up_logging(settings.lead_resolver_log_level, settings.lead_resolver_log_format)
 
 
+@celeryd_init.connect
+def _require_an_account(**_: Any) -> None:  # noqa: ANN401 - whatever Celery tells its listeners
+    """A worker without a key would only pause every account; beat and Flower need none."""
+    try:
+        require_accounts(load_settings())
+    except SettingsError as error:
+        _exit_with(error)
+
+
 def _make_app_or_exit() -> Celery:
     # `celery -A worker.celery_app` imports this module: a wrong setting must be one line there too.
     try:
         load_settings().required_database_url()
         return _make_app()
     except SettingsError as error:
-        raise SystemExit(f"lead-resolver: {error}") from None
+        _exit_with(error)
+
+
+def _exit_with(error: SettingsError) -> NoReturn:
+    sys.stderr.write(f"lead-resolver: {error}\n")
+    raise SystemExit(error.exit_code) from None
 
 
 app = _make_app_or_exit()
