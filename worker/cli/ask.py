@@ -70,7 +70,8 @@ def list_leads(
         print_json(leads)
         return
     columns = ["queue_id", "state", "submitted_at", "campaign_name", "polls", "next_poll_at", "state_reason"]
-    print_table(leads, columns if account else ["account", *columns])
+    several = len({lead["account"] for lead in leads}) > 1
+    print_table(leads, ["account", *columns] if several else columns)
     _print_pauses(pipeline)
     if len(leads) == limit:
         out.print(f"[dim]the newest {limit}; --limit shows more[/]")
@@ -98,7 +99,7 @@ def report(
     print_table(deliveries, ["status", "reason", "deliveries"], title="\nDeliveries")
 
 
-def print_report(by: str, rows: list[asking.Row]) -> None:
+def print_report(by: str, rows: list[asking.Row], *, leave_out: frozenset[str] = frozenset()) -> None:
     """A report as a table, without the columns in which nothing ever happened."""
     if by == "buyer":
         print_table(rows, ["buyer", "sold", "other", "revenue", "currency"])
@@ -109,7 +110,7 @@ def print_report(by: str, rows: list[asking.Row]) -> None:
     idle = {column for column in ("quarantined", "returned", "abandoned") if not any(row[column] for row in rows)}
     if all(row["open"] == row["quarantined"] for row in rows):
         idle.add("open")
-    print_table(rows, [column for column in columns if column not in idle])
+    print_table(rows, [column for column in columns if column not in idle | leave_out])
 
 
 def _day(moment: datetime | None) -> date | None:

@@ -14,7 +14,8 @@ from rich.text import Text
 from worker.cli.ask import print_report
 from worker.cli.output import STATE_STYLES, err, out, print_error, print_table, style_state
 from worker.errors import DisagreementError
-from worker.local.demo import Agreement, DemoReport, Progress
+from worker.local.agreement import Agreement
+from worker.local.demo import DemoReport, Progress
 
 _LINE_EVERY_SECONDS = 5.0
 _MOST_DIFFERENCES_SHOWN = 10
@@ -39,7 +40,7 @@ def print_demo_report(report: DemoReport) -> None:
     """The report, and whether LeadByte agrees."""
     states = "  ".join(f"{style_state(state)} {count}" for state, count in sorted(report.states.items()))
     out.print(f"\n[bold]{report.leads} leads in {report.elapsed_seconds:.0f} s[/]   {states}\n")
-    print_report("campaign", report.campaigns)
+    print_report("campaign", report.campaigns, leave_out=frozenset({"median_seconds_to_resolve"}))
     print_table(
         report.refusals, ["campaign", "result_code", "result_reason", "refused"], title="\nWhy leads were refused"
     )

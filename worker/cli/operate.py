@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 from worker import operations
 from worker.accounts import check_account_name
 from worker.cli.common import AccountOption, AsJson, command_engine
-from worker.cli.output import out, print_json, print_table
+from worker.cli.output import out, print_json
 from worker.doctor import Mark, examine
 from worker.errors import UsageError
 from worker.settings import Settings, load_settings
@@ -38,7 +38,10 @@ def config(as_json: AsJson = False) -> None:
     if as_json:
         print_json(rows)
     else:
-        print_table(rows, ["setting", "value", "default", "meaning"])
+        for row in rows:
+            changed = "" if row["value"] == row["default"] else f"  [dim](default: {row['default'] or 'none'})[/]"
+            out.print(f"[bold]{row['setting']}[/] = {escape(row['value'] or '')}{changed}", soft_wrap=True)
+            out.print(f"    [dim]{escape(row['meaning'])}[/]", soft_wrap=True)
 
 
 @app.command()

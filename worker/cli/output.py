@@ -46,13 +46,14 @@ def print_table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, ti
         title_style="bold",
         box=None,
         pad_edge=False,
-        padding=(0, 2, 0, 0),
+        padding=(0, 1, 0, 0),
         header_style="dim",
     )
     for column in columns:
         is_number = any(isinstance(row[column], int | float | Decimal) and row[column] is not True for row in rows)
         heading = _HEADINGS.get(column, column.replace("_", " "))
-        table.add_column(heading, justify="right" if is_number else "left", overflow="fold")
+        is_whole = column in {columns[0], "queue_id"}
+        table.add_column(heading, justify="right" if is_number else "left", overflow="fold", no_wrap=is_whole)
     for row in rows:
         table.add_row(*(_style(column, row[column]) for column in columns))
     out.print(table)

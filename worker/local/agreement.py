@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -18,6 +19,26 @@ _STATES = {
     "Pending": "pending",
     "Queued": "queued",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """The comparison with the sandbox's truth."""
+
+    leads: int
+    agreeing: int
+    differences: dict[str, list[str]]
+
+
+def compare(truth: Mapping[str, Truth], ours: Mapping[str, Ours | None]) -> Agreement:
+    """Every lead of the truth against ours."""
+    differences = {}
+    for queue_id, lead in truth.items():
+        mine = ours[queue_id]
+        found = ["never recorded"] if mine is None else find_differences(lead, mine)
+        if found:
+            differences[queue_id] = found
+    return Agreement(len(truth), len(truth) - len(differences), differences)
 
 
 def find_differences(truth: Truth, ours: Ours) -> list[str]:

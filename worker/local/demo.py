@@ -22,7 +22,7 @@ from sqlalchemy.engine import make_url
 
 from worker import intake
 from worker.errors import LocalServerError
-from worker.local.agreement import find_differences
+from worker.local.agreement import Agreement, compare
 from worker.local.folder import claim_data_folder
 from worker.local.ports import choose_free_port
 from worker.local.postgres import EmbeddedPostgres
@@ -68,15 +68,6 @@ class Progress:
 
 
 _SETTLED = ("approved", "rejected", "returned", "abandoned", "quarantined")
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """The comparison with the sandbox's truth."""
-
-    leads: int
-    agreeing: int
-    differences: dict[str, list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,17 +162,6 @@ class Demo:
         ours = self.look().states
         theirs = sum(lead["settled"] or lead["status"] == "Quarantined" for lead in truth.values())
         return bool(theirs == self._submitted == sum(ours.values()))
-
-
-def compare(truth: dict[str, dict[str, Any]], ours: dict[str, asking.Row | None]) -> Agreement:
-    """Every lead of the truth against ours."""
-    differences = {}
-    for queue_id, lead in truth.items():
-        mine = ours[queue_id]
-        found = ["never recorded"] if mine is None else find_differences(lead, mine)
-        if found:
-            differences[queue_id] = found
-    return Agreement(len(truth), len(truth) - len(differences), differences)
 
 
 @contextmanager

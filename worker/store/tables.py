@@ -18,7 +18,6 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Numeric,
-    PrimaryKeyConstraint,
     SmallInteger,
     Table,
     Text,
@@ -141,11 +140,10 @@ watches = Table(
 poll_counts = Table(
     "poll_counts",
     metadata,
-    Column("account_id", ForeignKey("accounts.id"), nullable=False),
-    _moment("bucket", nullable=False),
+    Column("account_id", ForeignKey("accounts.id"), primary_key=True),
+    Column("bucket", DateTime(timezone=True), primary_key=True),
     Column("polls", Integer, nullable=False),
     Column("failures", Integer, nullable=False),
-    PrimaryKeyConstraint("account_id", "bucket"),
 )
 
 # The journal: appended to, never changed.
@@ -203,22 +201,21 @@ outcomes = Table(
 buyers = Table(
     "buyers",
     metadata,
-    _lead_key(),
-    Column("key", Text, nullable=False),
+    _lead_key(primary=True),
+    Column("key", Text, primary_key=True),
     Column("buyer_id", Text),
     Column("bid", Text),
     Column("name", Text),
     Column("status", Text),
     Column("revenue", Numeric(18, 6)),
     Column("currency", Text),
-    PrimaryKeyConstraint("lead_id", "key"),
 )
 
 deliveries = Table(
     "deliveries",
     metadata,
-    _lead_key(),
-    Column("key", Text, nullable=False),
+    _lead_key(primary=True),
+    Column("key", Text, primary_key=True),
     Column("delivery_id", Text),
     Column("name", Text),
     Column("buyer_id", Text),
@@ -227,7 +224,6 @@ deliveries = Table(
     Column("revenue", Numeric(18, 6)),
     _moment("first_seen_at", nullable=False),
     _moment("last_seen_at", nullable=False),
-    PrimaryKeyConstraint("lead_id", "key"),
 )
 
 lead_events = Table(
