@@ -15,6 +15,7 @@ from kombu import Queue
 
 from worker.accounts import require_accounts
 from worker.beat import EverySecond
+from worker.broker_watch import BrokerWatch
 from worker.errors import SettingsError
 from worker.logs import set_up_logging
 from worker.settings import load_settings
@@ -88,6 +89,7 @@ def _make_app() -> Celery:
         beat_max_loop_interval=1,
         beat_schedule={"tick": {"task": "polling.schedule", "schedule": EverySecond()}},
     )
+    app.steps["consumer"].add(BrokerWatch)
     return app
 
 

@@ -13,7 +13,7 @@ from worker.cli.common import AccountOption, AsJson, command_engine
 from worker.cli.output import out, print_json, print_table, say_value, style_state
 from worker.domain.lifecycle import State
 from worker.errors import NotFoundError, UsageError
-from worker.explaining import explain_lead
+from worker.explaining import explain_lead, say_span
 from worker.store import asking
 from worker.store.db import transaction
 
@@ -69,9 +69,9 @@ def list_leads(
     if as_json:
         print_json(leads)
         return
-    columns = ["queue_id", "state", "submitted_at", "campaign_name", "polls", "next_poll_at", "state_reason"]
+    columns = ["queue_id", "state", "age", "polls", "next", "why"]
     several = len({lead["account"] for lead in leads}) > 1
-    print_table(leads, ["account", *columns] if several else columns)
+    print_table([_shorten(lead) for lead in leads], ["account", *columns] if several else columns)
     _print_pauses(pipeline)
     if len(leads) == limit:
         out.print(f"[dim]the newest {limit}; --limit shows more[/]")
@@ -111,6 +111,18 @@ def print_report(by: str, rows: list[asking.Row], *, leave_out: frozenset[str] =
     if all(row["open"] == row["quarantined"] for row in rows):
         idle.add("open")
     print_table(rows, [column for column in columns if column not in idle | leave_out])
+
+
+def _shorten(lead: asking.Row) -> dict[str, Any]:
+    """A lead as one line of a list: moments as spans, which are what one looks for."""
+    now, next_poll_at = lead["now"], lead["next_poll_at"]
+    wait = None if next_poll_at is None else (next_poll_at - now).total_seconds()
+    return {
+        **lead,
+        "age": say_span((now - lead["submitted_at"]).total_seconds()),
+        "next": None if wait is None else "now" if wait < 0 else f"in {say_span(wait)}",
+        "why": lead["state_reason"],
+    }
 
 
 def _day(moment: datetime | None) -> date | None:

@@ -108,5 +108,9 @@ def _mask(value: object) -> str | None:
     if not isinstance(value, SecretStr):
         return str(value)
     text = value.get_secret_value()
-    # Of a URL only the password is secret; where it points to is what one wants to check.
-    return make_url(text).render_as_string(hide_password=True) if "://" in text else "***"
+    if "://" not in text:
+        return "***"
+    # Of a URL only the password is secret, which can stand in the query too; where it points to is what one checks.
+    url = make_url(text)
+    hidden = {name: "***" for name in url.query if "pass" in name.lower()}
+    return url.update_query_dict(hidden).render_as_string(hide_password=True)

@@ -62,6 +62,7 @@ def up(
         out.print(f"Postgres        {escape(running.database)}")
         out.print(f"Redis           {escape(running.redis)}")
         _say_where_flower_is(running.page)
+        out.print(f"other shells    . {escape(str(running.folder / 'environment'))}", soft_wrap=True)
         out.print("running; Ctrl-C ends it")
         run_until_stopped(running)
 
