@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -91,3 +92,15 @@ def key_file(tmp_path: Path) -> Path:
     path = tmp_path / "api-key"
     path.write_text("key-from-a-file\n", encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def sql(database_url: str) -> Iterator[Callable[..., list[tuple[Any, ...]]]]:
+    """One statement, committed at once, on a connection that is none of the product's; its rows, if it has any."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+
+        def run(statement: str, *values: object) -> list[tuple[Any, ...]]:
+            cursor = connection.execute(statement, values or None)
+            return cursor.fetchall() if cursor.description else []
+
+        yield run

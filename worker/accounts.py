@@ -22,6 +22,7 @@ from worker.settings import AuthPlace, Settings
 # The name becomes a host label and a key in Postgres, so it must be plain in both.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)
 _KEY = re.compile(r"[\x21-\x7e]+", re.ASCII)
+_PLAIN_URL = re.compile(r"https?://[^\s/?#@\\]+(/[^\s?#@\\]*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def load_accounts(settings: Settings) -> Mapping[str, Account]:
     accounts = dict(_accounts_of_file(settings))
     if settings.leadbyte_account is not None:
         accounts[settings.leadbyte_account] = _build(
-            settings.leadbyte_account, _table_of_environment(settings), settings
+            settings.leadbyte_account, _table_of_environment(settings), settings, "LEADBYTE_ACCOUNT"
         )
     elif settings.leadbyte_api_key is not None or settings.leadbyte_api_key_file is not None:
         raise SettingsError("LEADBYTE_ACCOUNT is not set: name the account that LEADBYTE_API_KEY belongs to")
@@ -111,7 +112,10 @@ def _accounts_of_file(settings: Settings) -> Mapping[str, Account]:
     tables = _read_toml(path).get("accounts")
     if not isinstance(tables, dict) or not tables:
         raise SettingsError(f"LEADBYTE_ACCOUNTS_FILE {path}: expected at least one table [accounts.NAME]")
-    return {name: _build(name, _parse_table(name, table), settings) for name, table in tables.items()}
+    return {
+        name: _build(name, _parse_table(name, table), settings, f"LEADBYTE_ACCOUNTS_FILE: accounts.{name}")
+        for name, table in tables.items()
+    }
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -128,19 +132,22 @@ def _parse_table(name: str, table: object) -> _AccountTable:
         parsed = _AccountTable.model_validate(table)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"LEADBYTE_ACCOUNTS_FILE: accounts.{name}.{where}: {first['msg']}") from None
+        where = ".".join(["accounts", name, *(str(part) for part in first["loc"])])
+        # Of something that is no table pydantic says which of our classes it is no instance of.
+        what = first["msg"] if first["loc"] else "expected a table"
+        raise SettingsError(f"LEADBYTE_ACCOUNTS_FILE: {where}: {what[:1].lower()}{what[1:]}") from None
     if parsed.api_key is None and parsed.api_key_file is None:
         raise SettingsError(f"LEADBYTE_ACCOUNTS_FILE: accounts.{name} has neither api_key nor api_key_file")
     return parsed
 
 
-def _build(name: str, table: _AccountTable, settings: Settings) -> Account:
-    check_account_name(name, "LEADBYTE_ACCOUNT")
+def _build(name: str, table: _AccountTable, settings: Settings, source: str) -> Account:
+    check_account_name(name, source)
     template = table.base_url or settings.leadbyte_base_url
+    setting = f"{source}.base_url" if table.base_url else "LEADBYTE_BASE_URL"
     account = Account(
         name=name,
-        base_url=_check_base_url(template.replace("{account}", name), settings.leadbyte_allow_plain_http),
+        base_url=_check_base_url(template.replace("{account}", name), setting, settings.leadbyte_allow_plain_http),
         auth=table.auth or settings.leadbyte_auth,
         requests_per_second=table.requests_per_second or settings.leadbyte_requests_per_second,
         concurrency=table.concurrency or settings.leadbyte_concurrency,
@@ -151,16 +158,26 @@ def _build(name: str, table: _AccountTable, settings: Settings) -> Account:
     return account
 
 
-def _check_base_url(url: str, plain_http_allowed: bool) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.username:
-        raise SettingsError("LEADBYTE_BASE_URL: expected https://host/path, without a user, a key or a query")
-    if parts.scheme == "http" and not (plain_http_allowed or _is_loopback(parts.hostname)):
+def _check_base_url(url: str, setting: str, plain_http_allowed: bool) -> str:
+    scheme, host = _split_base_url(url)
+    if scheme is None or host is None:
+        raise SettingsError(f"{setting}: expected https://host/path, without a user, a key or a query")
+    if scheme == "http" and not (plain_http_allowed or _is_loopback(host)):
         raise SettingsError(
-            f"LEADBYTE_BASE_URL: http:// would send the key to {parts.hostname} unencrypted; "
+            f"{setting}: http:// would send the key to {host} unencrypted; "
             "use https://, or set LEADBYTE_ALLOW_PLAIN_HTTP=true"
         )
     return url.rstrip("/")
+
+
+def _split_base_url(url: str) -> tuple[str | None, str | None]:
+    """Scheme and host, None where the URL is not of the plain kind that a path can be appended to."""
+    try:
+        parts = urlsplit(url)
+        is_plain = _PLAIN_URL.fullmatch(url) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return None, None
+    return (parts.scheme, parts.hostname) if is_plain else (None, None)
 
 
 def _is_loopback(host: str) -> bool:
@@ -174,8 +191,8 @@ def _is_loopback(host: str) -> bool:
 
 def _read_key_file(name: str, path: Path) -> SecretStr:
     try:
-        return SecretStr(path.read_text(encoding="utf-8").strip())
+        return SecretStr(path.read_text(encoding="utf-8-sig").strip())
     except OSError as error:
         raise SettingsError(f"account {name}: key file {path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"account {name}: key file {path} is no text") from None
+    except ValueError:
+        raise SettingsError(f"account {name}: key file {str(path)!r} is no text, or no name of a file") from None

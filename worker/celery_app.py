@@ -16,6 +16,7 @@ from kombu import Queue
 from worker.accounts import require_accounts
 from worker.beat import EverySecond
 from worker.broker_watch import BrokerWatch
+from worker.envelopes import install as install_envelopes
 from worker.errors import SettingsError
 from worker.logs import set_up_logging
 from worker.settings import load_settings
@@ -33,6 +34,7 @@ ROUTES = {
 
 
 def _make_app() -> Celery:
+    install_envelopes()
     app = Celery("lead-resolver", include=["worker.tasks"])
     app.conf.update(
         broker_url=load_settings().required_redis_url(),

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
+from http import HTTPStatus
 
 import redis
-from redis.exceptions import RedisError
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, RedisError
+from redis.retry import Retry
 from sqlalchemy import Connection, Engine, text
 
 from worker.accounts import Account, load_accounts
@@ -18,7 +21,7 @@ from worker.domain.classify import Meaning, classify_reply
 from worker.errors import LeadResolverError
 from worker.leadbyte.client import LeadByteClient, Question
 from worker.leadbyte.requests_transport import RequestsTransport
-from worker.leadbyte.wire import decode_body
+from worker.leadbyte.wire import Decoded, decode_body
 from worker.settings import Settings
 from worker.store.asking import read_pipeline
 from worker.store.db import open_engine, read_clock, transaction
@@ -134,9 +137,10 @@ def _look_at_beat(connection: Connection) -> Finding:
 
 
 def _look_at_accounts(connection: Connection) -> Iterator[Finding]:
+    now = read_clock(connection)
     for row in read_pipeline(connection):
         subject = f"account {row['account']}"
-        if row["paused_until"] is not None:
+        if row["paused_until"] is not None and row["paused_until"] > now:
             yield Finding(Mark.WARNING, subject, f"paused: {row['pause_reason']}")
         overdue = row["oldest_overdue_seconds"]
         said = f"{row['open']:,} open, {row['due']:,} due, oldest overdue by {overdue:.0f} s"
@@ -172,9 +176,14 @@ def _look_at_blocks(connection: Connection) -> Iterator[Finding]:
 def _examine_redis(settings: Settings) -> Iterator[Finding]:
     url = settings.required_redis_url()
     try:
-        with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
+        # Its own retries, with pauses, would only make a person wait for the same answer.
+        once = Retry(NoBackoff(), 0)
+        with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5, retry=once) as client:
             info = client.info("server")
             policy = client.info("memory").get("maxmemory_policy", "unknown")
+    except AuthenticationError:
+        yield Finding(Mark.FAILED, "Redis", "refuses us: check user and password in REDIS_URL")
+        return
     except (RedisError, OSError, ValueError) as error:
         yield Finding(Mark.FAILED, "Redis", f"does not answer ({type(error).__name__}): check REDIS_URL and the server")
         return
@@ -192,14 +201,24 @@ def _examine_key(settings: Settings, account: Account) -> Iterator[Finding]:
     finally:
         client.close()
     if not isinstance(asked, Answer):
-        yield Finding(Mark.FAILED, subject, f"LeadByte at {account.base_url} cannot be asked: {asked.why}")
+        said = f"cannot ask {account.base_url}: {asked.why}; check LEADBYTE_ACCOUNT and LEADBYTE_BASE_URL"
+        yield Finding(Mark.FAILED, subject, said)
         return
     decoded = decode_body(asked.body)
     reading = classify_reply(NOBODYS_QUEUE_ID, asked.http_status, decoded.document, decoded.text)
-    if reading.meaning is Meaning.NOT_FOUND:
+    if _is_some_web_server(asked, decoded):
+        said = f"{account.base_url} answers 404 in words that are not LeadByte's: check LEADBYTE_BASE_URL"
+        yield Finding(Mark.WARNING, subject, said)
+    elif reading.meaning is Meaning.NOT_FOUND:
         yield Finding(Mark.OK, subject, f"{account.base_url} takes the key and may be asked about queue IDs")
     elif reading.meaning is Meaning.REFUSED:
         said = f"LeadByte refuses the key: {reading.reason}. Check it, and its permission 'API queue'"
         yield Finding(Mark.FAILED, subject, said)
     else:
         yield Finding(Mark.WARNING, subject, f"asked about an ID that never was, LeadByte gave {reading.reason}")
+
+
+def _is_some_web_server(answer: Answer, decoded: Decoded) -> bool:
+    """Whether a 404 may be about the address rather than the queue ID: every lead would then seem unknown."""
+    speaks_of_lead = decoded.is_json and "notfound" in decoded.text.replace(" ", "").casefold()
+    return answer.http_status == HTTPStatus.NOT_FOUND and not speaks_of_lead

@@ -34,7 +34,7 @@ def _say_news(lead: Mapping[str, Any]) -> str:
     if lead["last_poll_at"] is None:
         return "Not asked yet."
     ago = say_span((lead["now"] - lead["last_poll_at"]).total_seconds())
-    streak = f", the {lead['failure_streak']}. failure in a row" if lead["failure_streak"] else ""
+    streak = f", failure number {lead['failure_streak']} in a row" if lead["failure_streak"] else ""
     return f"Last asked {ago} ago: {lead['last_note']}{streak}."
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from pathlib import Path
 from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 from worker.errors import LeadResolverError
+
+_OURS = str(Path(__file__).parent)
 
 # Celery says of every tick that it was sent, received and done; our own lines say what came of it.
 _NOISY = (
@@ -62,7 +65,7 @@ def describe_exception(error: BaseException) -> str:
     if isinstance(error, LeadResolverError):
         return str(error)
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if f"{'worker'}/" in frame.filename.replace("\\", "/")] or frames
+    ours = [frame for frame in frames if frame.filename.startswith(_OURS)] or frames
     where = f" at {ours[-1].name}:{ours[-1].lineno}" if ours else ""
     return f"{type(error).__name__}{where}"
 

@@ -34,10 +34,14 @@ def redrive(engine: Engine, account: str | None, queue_ids: Sequence[str] | None
     """
     with transaction(engine) as connection:
         now = read_clock(connection)
-        abandoned = find_abandoned(connection, account, queue_ids)
-        moves = [Move(lead, State.ABANDONED, State.QUEUED, "redriven by an operator") for lead in abandoned]
-        redriven = [*move_leads(connection, moves, now), *find_parked(connection, account, queue_ids)]
-        watch_leads(connection, redriven, now)
+        found = find_abandoned(connection, account, queue_ids) | find_parked(connection, account, queue_ids)
+        moves = [
+            # A parked lead keeps its state; the event says what happened, and the reason for parking goes.
+            Move(lead, state, State.QUEUED if state is State.ABANDONED else state, "redriven by an operator")
+            for lead, state in found.items()
+        ]
+        redriven = move_leads(connection, moves, now)
+        watch_leads(connection, list(redriven), now)
     if queue_ids and not redriven:
         raise NotFoundError("none of these leads is abandoned or parked; `lead-resolver show ID` says what each is")
     return len(redriven)

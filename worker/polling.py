@@ -16,14 +16,16 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from worker.accounts import Account
-from worker.domain.answers import Answer, Asked
+from worker.domain.answers import Answer, Asked, Silence
 from worker.domain.classify import Meaning, Reading, classify_reply
 from worker.domain.decide import Policy, Step, decide_step
 from worker.domain.lifecycle import State
 from worker.domain.retry_after import read_retry_after
 from worker.errors import SettingsError
+from worker.failpoints import reach
 from worker.leadbyte.client import LeadByteClient, Question
 from worker.leadbyte.wire import decode_body, prepare_for_journal
+from worker.retrying import retry_while_unavailable
 from worker.store.accounts import PauseKind, pause_account, resume_account
 from worker.store.claims import PROBE_INTERVAL, Budget, Claim, ClaimedLead, claim_due_leads
 from worker.store.db import read_clock, transaction
@@ -33,6 +35,7 @@ from worker.store.settling import JournalEntry, close_claim, count_polls, journa
 log = structlog.get_logger(__name__)
 _jitter = random.Random()  # noqa: S311 - jitter needs no secrecy
 _ENDED_BY_AN_ANSWER = (PauseKind.KEY, PauseKind.THROTTLED)
+_ANSWERS = frozenset({Meaning.TOLD, Meaning.UNKNOWN_STATUS, Meaning.NOT_FOUND})  # LeadByte let us in, and spoke
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,33 +79,42 @@ def poll_account(poller: Poller, account: Account, *, suspects: bool = False) ->
     """Claim one batch of the account's due leads, ask about them, and settle them; None if nothing could be claimed."""
     budget = Budget(account.requests_per_second, account.concurrency)
     with transaction(poller.engine) as connection:
-        now = read_clock(connection)
+        now, read_at = read_clock(connection), time.monotonic()
         claim = claim_due_leads(connection, account.name, budget, now, poller.batch_size, suspects=suspects)
     if claim is None:
         return None
+    reach("poll.after_claim", (lead.queue_id for lead in claim.leads))
     try:
-        told = _ask(poller, account, claim, now)
+        told = _ask(poller, account, claim, now, read_at)
     except SettingsError as error:
         _hand_back(poller, account, claim, str(error))
         return None
-    return _settle(poller, account, claim, told)
+    reach("poll.before_settle", (lead.queue_id for lead in claim.leads))
+    # Safe to do again: settling is fenced, so a commit whose confirmation was lost has nothing left to settle.
+    polled = retry_while_unavailable(lambda: _settle(poller, account, claim, told))
+    reach("poll.after_settle", (lead.queue_id for lead in claim.leads))
+    return polled
 
 
-def _ask(poller: Poller, account: Account, claim: Claim, claimed_at: datetime) -> list[_Told]:
+def _ask(poller: Poller, account: Account, claim: Claim, claimed_at: datetime, read_at: float) -> list[_Told]:
+    # The database's clock, carried on: `read_at` is the monotonic moment at which it said `claimed_at`. A claim that
+    # had to wait for its turn counts from there as well, so that no two claims send into the same moments.
+    late = timedelta(seconds=time.monotonic() - read_at)
     leads = {lead.lead_id: lead for lead in claim.leads}
-    questions = [Question(lead.lead_id, lead.queue_id, lead.send_after) for lead in claim.leads]
-    started = time.monotonic()
+    questions = [
+        Question(lead.lead_id, lead.queue_id, max(timedelta(0), lead.send_after - late)) for lead in claim.leads
+    ]
     told = []
     for lead_id, asked in poller.client.poll(account, questions, claim.permits):
-        # The database's clock, carried on: the answer came this long after the claim.
-        received_at = claimed_at + timedelta(seconds=time.monotonic() - started)
+        received_at = claimed_at + timedelta(seconds=time.monotonic() - read_at)
         told.append(_read_answer(leads[lead_id], asked, received_at, keep_lead_data=poller.keep_lead_data))
     return told
 
 
 def _read_answer(lead: ClaimedLead, asked: Asked, received_at: datetime, *, keep_lead_data: bool) -> _Told:
     if not isinstance(asked, Answer):
-        return _Told(lead, Reading(Meaning.FAILED, asked.why), None)
+        meaning = Meaning.UNASKED if asked.why is Silence.UNSENT else Meaning.FAILED
+        return _Told(lead, Reading(meaning, asked.why), None)
     decoded = decode_body(asked.body)
     reading = classify_reply(lead.queue_id, asked.http_status, decoded.document, decoded.text)
     body, cut = prepare_for_journal(decoded, keep_lead_data=keep_lead_data)
@@ -122,8 +134,11 @@ def _settle(poller: Poller, account: Account, claim: Claim, told: Sequence[_Told
         journal_replies(connection, claim, entries)
         abandoned = _abandon(connection, [t for t in told if t.lead.lead_id in ours], steps, now)
         polled = _count(steps, ours, len(entries), len(abandoned))
-        count_polls(connection, account.name, len(told), polled.failed, now)
-        _pause_or_resume(connection, account, told, now)
+        asked = sum(t.reading.meaning is not Meaning.UNASKED for t in told if t.lead.lead_id in ours)
+        if asked:
+            count_polls(connection, account.name, asked, polled.failed, now)
+        # What a worker that lost its leads was told may be long out of date.
+        _pause_or_resume(connection, account, [t for t in told if t.lead.lead_id in ours], now)
         close_claim(connection, claim)
     log.info("polls_settled", account=account.name, claim=claim.id, **asdict(polled))
     return polled
@@ -160,7 +175,9 @@ def _pause_or_resume(connection: Connection, account: Account, told: Sequence[_T
     elif waits:
         reason = f"LeadByte asked us to wait {max(waits).total_seconds():.0f} s"
         _pause(connection, account, PauseKind.THROTTLED, reason, now + max(waits))
-    elif any(t.entry is not None for t in told) and resume_account(connection, account.name, _ENDED_BY_AN_ANSWER):
+    elif any(t.reading.meaning in _ANSWERS for t in told) and resume_account(
+        connection, account.name, _ENDED_BY_AN_ANSWER
+    ):
         log.info("account_resumed", account=account.name)
 
 

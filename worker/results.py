@@ -1,12 +1,13 @@
 """Persistence: journalled replies become campaign acceptance, buyers, deliveries, money, state and events.
 
-Running it twice, or by two workers at once, changes nothing. Neighbours: `worker.polling` fills the journal,
-`worker.store.outcomes` holds the work list and the facts.
+Running it twice, or by two workers at once, or about a reply persisted before, changes nothing. Neighbours:
+`worker.polling` fills the journal, `worker.store.worklist` says what waits, `worker.store.outcomes` holds the facts.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import zip_longest
 
@@ -16,18 +17,13 @@ from sqlalchemy import Connection, Engine
 from worker.domain.classify import Meaning, Reading, classify_reply
 from worker.domain.facts import Facts, derive_facts, merge_facts
 from worker.domain.lifecycle import FINAL, State, may_become
+from worker.failpoints import reach
 from worker.leadbyte.wire import decode_text
+from worker.retrying import retry_while_unavailable
 from worker.store.db import read_clock, transaction
 from worker.store.leads import Move, move_leads, unwatch_leads
-from worker.store.outcomes import (
-    JournalledReply,
-    KnownLead,
-    Outcome,
-    attempt_replies,
-    lock_leads,
-    save_outcomes,
-    take_replies,
-)
+from worker.store.outcomes import KnownLead, Outcome, Seen, forget_rows, lock_leads, save_outcomes
+from worker.store.worklist import JournalledReply, attempt_replies, read_journal, take_replies
 
 log = structlog.get_logger(__name__)
 
@@ -57,8 +53,9 @@ class Folding:
     state_reason: str | None
     resolved_at: datetime | None
     facts: Facts
+    last_reply_id: int = 0
     moves: list[Move] = field(default_factory=list)
-    last_reply: JournalledReply | None = None
+    seen: dict[str, Seen] = field(default_factory=dict)  # deliveries by key
 
 
 def persist_replies(engine: Engine) -> Persisted:
@@ -72,31 +69,76 @@ def persist_replies(engine: Engine) -> Persisted:
 
 def _persist_batch(engine: Engine, limit: int, *, suspects: bool) -> Persisted | None:
     with transaction(engine) as connection:
-        reply_ids = attempt_replies(connection, limit, suspects=suspects)
-    if not reply_ids:
-        return None
+        attempt = attempt_replies(connection, limit, suspects=suspects)
+    if attempt.parked:
+        log.error("replies_parked", replies=attempt.parked)
+    if not attempt.reply_ids:
+        return Persisted() if attempt.parked else None
+    # An attempt that ends with Postgres gone says nothing against the reply: it is made again, not counted again.
+    return retry_while_unavailable(lambda: _persist_attempted(engine, attempt.reply_ids))
+
+
+def _persist_attempted(engine: Engine, reply_ids: Sequence[int]) -> Persisted:
     with transaction(engine) as connection:
         leads = {lead.lead_id: _start_folding(lead) for lead in lock_leads(connection, reply_ids)}
-        replies = take_replies(connection, list(leads))
-        for reply in replies:
-            fold_reply(leads[reply.lead_id], reply)
-        touched = [lead for lead in leads.values() if lead.last_reply is not None]
+        replies = take_replies(connection, list(leads), reply_ids)
+        touched = _fold_all(connection, leads, replies)
         save_outcomes(connection, [_make_outcome(lead) for lead in touched])
         _move_in_rounds(connection, touched, read_clock(connection))
         final = [lead.lead_id for lead in touched if lead.state in FINAL]
         unwatch_leads(connection, final)
+        reach("persist.before_commit", (lead.queue_id for lead in touched))
     log.info("replies_persisted", replies=len(replies), leads=len(touched), final=len(final))
     return Persisted(len(replies), len(final))
+
+
+def _fold_all(connection: Connection, leads: dict[int, Folding], replies: Iterable[JournalledReply]) -> list[Folding]:
+    touched, again = set(), set()
+    for reply in replies:
+        lead = leads[reply.lead_id]
+        touched.add(lead.lead_id)
+        if reply.reply_id > lead.last_reply_id:
+            fold_reply(lead, reply)
+        else:
+            again.add(lead.lead_id)
+    if again:
+        _replay_journals(connection, [leads[lead_id] for lead_id in again])
+    return [leads[lead_id] for lead_id in touched]
+
+
+def _replay_journals(connection: Connection, leads: Sequence[Folding]) -> None:
+    """A reply that newer ones have overtaken can't be folded in on top of them: the facts are derived anew from all."""
+    lead_ids = [lead.lead_id for lead in leads]
+    anew = {lead.lead_id: Folding(lead.lead_id, lead.queue_id, State.QUEUED, None, None, Facts()) for lead in leads}
+    for reply in read_journal(connection, lead_ids):
+        fold_reply(anew[reply.lead_id], reply)
+    forget_rows(connection, lead_ids)
+    for lead in leads:
+        _take_over(lead, anew[lead.lead_id])
+
+
+def _take_over(lead: Folding, anew: Folding) -> None:
+    """The facts as they are now read; of states only a verdict that was not understood before, every event stands."""
+    lead.facts, lead.seen = anew.facts, anew.seen
+    if anew.state not in FINAL or anew.state is lead.state:
+        return
+    _reopen_abandoned(lead)
+    if may_become(lead.state, anew.state):
+        verdict = next(move for move in reversed(anew.moves) if move.to_state is anew.state)
+        _add_move(lead, replace(verdict, from_state=lead.state, cause=f"replayed: {verdict.cause}", reply_id=None))
 
 
 def fold_reply(lead: Folding, reply: JournalledReply) -> None:
     """Join what one reply tells to what is known: the whole meaning of a reply, as a pure step."""
     decoded = decode_text(reply.body)
     reading = classify_reply(lead.queue_id, reply.http_status, decoded.document, decoded.text)
-    lead.last_reply = reply
+    lead.last_reply_id = reply.reply_id
     if reading.meaning not in {Meaning.TOLD, Meaning.UNKNOWN_STATUS}:
         return
     facts = merge_facts(lead.facts, reading.facts)
+    for delivery in reading.facts.deliveries or ():
+        first_at, _ = lead.seen.get(delivery.key, (reply.received_at, None))
+        lead.seen[delivery.key] = (first_at, reply.received_at)
     if reading.state is not None and reading.state is not lead.state:
         _move(lead, reading, reading.state, reply, facts)
     lead.facts = derive_facts(facts, lead.state)
@@ -104,26 +146,35 @@ def fold_reply(lead: Folding, reply: JournalledReply) -> None:
 
 def _move(lead: Folding, reading: Reading, state: State, reply: JournalledReply, facts: Facts) -> None:
     if lead.state is State.ABANDONED:
-        # We gave up while this reply was waiting to be persisted: it counts all the same.
-        lead.moves.append(Move(lead.lead_id, State.ABANDONED, State.QUEUED, "a reply arrived after all"))
-        lead.state = State.QUEUED
+        if state not in FINAL:
+            return  # we gave up on this lead, and "not yet" is no reason to begin again
+        _reopen_abandoned(lead)
     if not may_become(lead.state, state):
         kept = f"regressed: {reading.reason}; kept {lead.state}"
-        lead.moves.append(
-            Move(lead.lead_id, lead.state, lead.state, kept, reply.reply_id, lead.state_reason, lead.resolved_at)
+        _add_move(
+            lead, Move(lead.lead_id, lead.state, lead.state, kept, reply.reply_id, lead.state_reason, lead.resolved_at)
         )
         return
-    lead.state_reason = _say_reason(reading, facts)
-    lead.resolved_at = (lead.resolved_at or _resolved_at(facts, reply)) if state in FINAL else None
-    lead.moves.append(
-        Move(lead.lead_id, lead.state, state, reading.reason, reply.reply_id, lead.state_reason, lead.resolved_at)
-    )
-    lead.state = state
+    resolved_at = (lead.resolved_at or _resolved_at(facts, reply)) if state in FINAL else None
+    said = _say_reason(reading, facts)
+    _add_move(lead, Move(lead.lead_id, lead.state, state, reading.reason, reply.reply_id, said, resolved_at))
+
+
+def _reopen_abandoned(lead: Folding) -> None:
+    """We gave up while the verdict was waiting to be persisted: it counts all the same."""
+    if lead.state is State.ABANDONED:
+        _add_move(lead, Move(lead.lead_id, State.ABANDONED, State.QUEUED, "a verdict arrived after all"))
+
+
+def _add_move(lead: Folding, move: Move) -> None:
+    lead.moves.append(move)
+    lead.state, lead.state_reason, lead.resolved_at = move.to_state, move.state_reason, move.resolved_at
 
 
 def _say_reason(reading: Reading, facts: Facts) -> str:
     detail = facts.result_reason
-    return reading.reason if detail is None or detail == "OK" else f"{reading.reason} ({detail})"
+    says_more = detail is not None and detail != "OK" and detail not in reading.reason
+    return f"{reading.reason} ({detail})" if says_more else reading.reason
 
 
 def _resolved_at(facts: Facts, reply: JournalledReply) -> datetime:
@@ -132,12 +183,13 @@ def _resolved_at(facts: Facts, reply: JournalledReply) -> datetime:
 
 
 def _start_folding(lead: KnownLead) -> Folding:
-    return Folding(lead.lead_id, lead.queue_id, lead.state, lead.state_reason, lead.resolved_at, lead.facts)
+    return Folding(
+        lead.lead_id, lead.queue_id, lead.state, lead.state_reason, lead.resolved_at, lead.facts, lead.last_reply_id
+    )
 
 
 def _make_outcome(lead: Folding) -> Outcome:
-    assert lead.last_reply is not None
-    return Outcome(lead.lead_id, lead.facts, lead.last_reply.reply_id, lead.last_reply.received_at)
+    return Outcome(lead.lead_id, lead.facts, lead.last_reply_id, lead.seen)
 
 
 def _move_in_rounds(connection: Connection, leads: list[Folding], now: datetime) -> None:

@@ -6,7 +6,7 @@ hinted at as often as it is needed and not as often as somebody ticks.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -39,14 +39,18 @@ def plan_hints(engine: Engine, configured: Collection[str], batch_size: int) -> 
             return Hints()
         _match_pauses(connection, configured)
         due = count_due_leads(connection, now, most=MOST_POLL_HINTS * batch_size)
-        wanted = sum(-(-count // batch_size) for count in due.values())
         return Hints(
-            # Those already at work take up what is due by themselves.
-            polls=max(0, min(wanted, MOST_POLL_HINTS) - count_live_claims(connection, now)),
+            polls=_count_polls(due, count_live_claims(connection, now), batch_size),
             persist=has_unpersisted(connection),
             sweep=take_duty(connection, "sweep", SWEEP_EVERY, now),
             due=sum(due.values()),
         )
+
+
+def _count_polls(due: Mapping[str, int], at_work: Mapping[str, int], batch_size: int) -> int:
+    """One hint a batch, less those at work, who go on by themselves; but one at least, since they may be dead."""
+    wanted = (max(1, -(-count // batch_size) - at_work.get(account, 0)) for account, count in due.items() if count)
+    return min(sum(wanted), MOST_POLL_HINTS)
 
 
 def _match_pauses(connection: Connection, configured: Collection[str]) -> None:

@@ -49,9 +49,11 @@ class Settings(BaseSettings):
     leadbyte_timeout_seconds: float = Field(15.0, gt=0, le=30, description="total deadline of one request")
 
     lead_resolver_abandon_after_hours: float = Field(
-        168.0, gt=0, description="stop asking after this; redrive asks again"
+        168.0, gt=0, le=87_600, description="stop asking after this; redrive asks again"
     )
-    lead_resolver_not_found_grace_minutes: float = Field(60.0, ge=0, description="how long 'Not Found' is tolerated")
+    lead_resolver_not_found_grace_minutes: float = Field(
+        60.0, ge=0, le=525_600, description="how long 'Not Found' is tolerated"
+    )
     lead_resolver_batch_size: int = Field(200, ge=1, le=5_000, description="leads a claim takes at most")
     lead_resolver_keep_lead_data: bool = Field(False, description="keep the lead-data block in the journal")
     lead_resolver_log_format: Literal["text", "json"] = Field("text", description="log lines for people or machines")
@@ -71,6 +73,8 @@ class Settings(BaseSettings):
         schemes = ("redis://", "rediss://", "redis+socket://", "unix://")
         if value is not None and not value.get_secret_value().startswith(schemes):
             raise ValueError("must begin with redis:// or rediss://")
+        if value is not None:
+            _parse_url(value.get_secret_value(), "redis://:password@host:6379/0")
         return value
 
     @property
@@ -96,11 +100,15 @@ class Settings(BaseSettings):
         return self.redis_url.get_secret_value()
 
 
-def _postgres_url(text: str) -> URL:
+def _parse_url(text: str, expected: str) -> URL:
     try:
-        url = make_url(text)
-    except ArgumentError:
-        raise ValueError("is no URL; expected postgresql://user:password@host/name") from None
+        return make_url(text)
+    except (ArgumentError, ValueError):  # the text of either may quote a part of the password
+        raise ValueError(f"is no URL; expected {expected}") from None
+
+
+def _postgres_url(text: str) -> URL:
+    url = _parse_url(text, "postgresql://user:password@host/name")
     if url.drivername not in {"postgresql", "postgres", "postgresql+psycopg"}:
         raise ValueError("must begin with postgresql://")
     return url.set(drivername="postgresql+psycopg")

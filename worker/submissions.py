@@ -8,154 +8,169 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from io import TextIOWrapper
 from itertools import chain
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
+from worker.domain.values import fold_key
 from worker.intake import Refusal, Submission
 
 Item = Submission | Refusal
 
-LONGEST_LINE = 1024 * 1024  # bytes; a longer line is no list of queue IDs
-LONGEST_DOCUMENT = 64 * 1024 * 1024  # bytes of a JSON document that is not one object a line
+LONGEST_LINE = 128 * 1024  # characters, the longest field that `csv` takes; a longer line is no list of queue IDs
+LONGEST_DOCUMENT = 64 * 1024 * 1024  # characters of a JSON document that is not one object a line
+_DEEPEST = 16  # levels of lists and objects; LeadByte's answer has three
 
 _ID_NAMES = ("queueid", "queueref", "id")
 _REFERENCE_NAMES = ("reference", "ref")
 
 
+class _Line(NamedTuple):
+    """A line, or a piece of one that is too long: `piece` counts those from 1, and is 0 for a whole line."""
+
+    number: int
+    text: str
+    piece: int
+
+    @property
+    def is_blank(self) -> bool:
+        return not self.piece and (not self.text.strip() or self.text.lstrip().startswith("#"))
+
+
 def read_submissions(stream: BinaryIO) -> Iterator[Item]:
-    """All queue IDs of the stream, in whichever of the four formats its first line is."""
+    """All queue IDs of the stream, in whichever of the four formats its first line is; `#` begins a comment."""
     lines = _read_lines(stream)
-    blank: list[tuple[int, str]] = []
-    for line in lines:
-        if line[1].strip():
-            return _read_format(line[1], chain(blank, [line], lines))
-        blank.append(line)
-    return iter(())
+    first = next((line for line in lines if not line.is_blank), None)
+    return iter(()) if first is None else _read_format(first, chain([first], lines))
 
 
-def _read_lines(stream: BinaryIO) -> Iterator[tuple[int, str]]:
-    number = 0
-    while raw := stream.readline(LONGEST_LINE):
-        number += 1
-        yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8", errors="replace")
+def _read_lines(stream: BinaryIO) -> Iterator[_Line]:
+    text = TextIOWrapper(stream, encoding="utf-8-sig", errors="replace")
+    number, piece = 1, 0
+    try:
+        while line := text.readline(LONGEST_LINE):
+            is_end = line.endswith("\n") or len(line) < LONGEST_LINE
+            piece = 0 if is_end and not piece else piece + 1
+            yield _Line(number, line, piece)
+            if is_end:
+                number, piece = number + 1, 0
+    finally:
+        if not stream.closed:
+            text.detach()  # closing the stream is its owner's business
 
 
-def _read_format(first: str, lines: Iterator[tuple[int, str]]) -> Iterator[Item]:
-    start = first.lstrip()[:1]
-    if start in {"{", "["}:
+def _read_format(first: _Line, lines: Iterator[_Line]) -> Iterator[Item]:
+    if first.text.lstrip()[:1] in {"{", "["}:
         return _read_json(first, lines)
-    if _find_column(_split_header(first), _ID_NAMES) is not None:
-        return _read_csv(first, lines)
-    return _read_text(lines)
+    delimiter = max(",;\t", key=first.text.count)
+    names = _split_row(first.text, delimiter) or []
+    id_column, reference_column = _find_column(names, _ID_NAMES), _find_column(names, _REFERENCE_NAMES)
+    if id_column is None:
+        return _read_by_line(lines, lambda line: [Submission(line.text.strip(), line=line.number)])
+    next(lines)  # the header
+    return _read_by_line(lines, lambda line: [_read_row(line, delimiter, id_column, reference_column)])
 
 
-def _read_text(lines: Iterable[tuple[int, str]]) -> Iterator[Item]:
-    for number, line in lines:
-        text = line.strip(" \t\r\n")
-        if text and not text.startswith("#"):
-            yield Submission(text, line=number)
-
-
-def _split_header(line: str) -> list[str]:
-    return next(csv.reader([line.strip("\r\n")], delimiter=_find_delimiter(line)), [])
-
-
-def _find_delimiter(line: str) -> str:
-    return max(",;\t", key=line.count)
+def _read_by_line(lines: Iterable[_Line], read_line: Callable[[_Line], Iterable[Item]]) -> Iterator[Item]:
+    for line in lines:
+        if line.piece == 1:
+            yield Refusal(line.number, f"longer than {LONGEST_LINE:,} characters, which no queue ID is")
+        elif not line.piece and not line.is_blank:
+            yield from read_line(line)
 
 
 def _find_column(names: list[str], wanted: tuple[str, ...]) -> int | None:
-    plain = [name.strip().replace("_", "").replace(" ", "").replace("-", "").casefold() for name in names]
+    plain = [fold_key(name) for name in names]
     return next((plain.index(name) for name in wanted if name in plain), None)
 
 
-def _read_csv(header: str, lines: Iterator[tuple[int, str]]) -> Iterator[Item]:
-    names = _split_header(header)
-    id_column, reference_column = _find_column(names, _ID_NAMES), _find_column(names, _REFERENCE_NAMES)
-    assert id_column is not None  # it is how the format was recognised
-    header_seen = False
-    for number, line in lines:
-        if not line.strip():
-            continue
-        if not header_seen:
-            header_seen = True
-            continue
-        yield _read_row(number, line, _find_delimiter(header), id_column, reference_column)
-
-
-def _read_row(number: int, line: str, delimiter: str, id_column: int, reference_column: int | None) -> Item:
+def _split_row(text: str, delimiter: str) -> list[str] | None:
+    # Line by line, so that one quote that was never closed spoils its own line and no other.
     try:
-        row = next(csv.reader([line.strip("\r\n")], delimiter=delimiter), [])
-    except csv.Error as error:
-        return Refusal(number, f"no CSV: {error}")
+        return next(csv.reader([text.rstrip("\n")], delimiter=delimiter, strict=True))
+    except csv.Error:
+        return None
+
+
+def _read_row(line: _Line, delimiter: str, id_column: int, reference_column: int | None) -> Item:
+    row = _split_row(line.text, delimiter)
+    if row is None:
+        return Refusal(line.number, "no CSV: a quote is not closed, or something follows the closing one")
     if id_column >= len(row):
-        return Refusal(number, f"has {len(row)} columns, and the queue ID would be in column {id_column + 1}")
-    has_reference = reference_column is not None and reference_column < len(row)
-    reference = row[reference_column].strip() if has_reference and reference_column is not None else ""
-    return Submission(row[id_column].strip(), reference or None, number)
+        return Refusal(line.number, f"has {len(row)} columns, and the queue ID would be in column {id_column + 1}")
+    reference = "" if reference_column is None or reference_column >= len(row) else row[reference_column].strip()
+    return Submission(row[id_column].strip(), reference or None, line.number)
 
 
-def _read_json(first: str, lines: Iterator[tuple[int, str]]) -> Iterator[Item]:
+def _read_json(first: _Line, lines: Iterator[_Line]) -> Iterator[Item]:
     try:
-        json.loads(first)
-    except ValueError:
+        json.loads(first.text)
+    except (ValueError, RecursionError):
         return _read_document(lines)
     return _read_json_lines(lines)
 
 
-def _read_json_lines(lines: Iterable[tuple[int, str]]) -> Iterator[Item]:
-    for number, line in lines:
-        if line.strip():
-            yield from _parse_json(line, number)
+def _read_json_lines(lines: Iterable[_Line]) -> Iterator[Item]:
+    return _read_by_line(lines, lambda line: _parse_json(line.text, line.number))
 
 
-def _read_document(lines: Iterable[tuple[int, str]]) -> Iterator[Item]:
-    parts, size = [], 0
-    for _, line in lines:
-        parts.append(line)
-        size += len(line)
+def _read_document(lines: Iterator[_Line]) -> Iterator[Item]:
+    """One document over many lines; or JSON lines after all, of which only the first is spoiled."""
+    head, size = [], 0
+    for line in lines:
+        head.append(line)
+        size += len(line.text)
         if size > LONGEST_DOCUMENT:
-            yield Refusal(None, "one JSON document of more than 64 MB: give one object a line instead")
+            break
+    else:
+        items = list(_parse_json("".join(line.text for line in head), None))
+        if items != [_NO_JSON]:
+            yield from items
             return
-    yield from _parse_json("".join(parts), None)
+    yield from _read_json_lines(chain(head, lines))
+
+
+_NO_JSON = Refusal(None, "no JSON")
 
 
 def _parse_json(text: str, line: int | None) -> Iterator[Item]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        yield Refusal(line, "no JSON")
+        yield Refusal(line, _NO_JSON.reason)
         return
-    yield from _read_value(value, line)
+    yield from _read_value(value, line, _DEEPEST)
 
 
-def _read_value(value: object, line: int | None) -> Iterator[Item]:
+def _read_value(value: object, line: int | None, depth: int) -> Iterator[Item]:
     """An ID, an object with one, LeadByte's answer to a submission (documented: `results[].queueId`), or a list."""
     if isinstance(value, str):
         yield Submission(value, line=line)
-    elif isinstance(value, list):
+    elif isinstance(value, list) and depth:
         for item in value:
-            yield from _read_value(item, line)
-    elif isinstance(value, dict):
-        yield from _read_object(value, line)
+            yield from _read_value(item, line, depth - 1)
+    elif isinstance(value, dict) and depth:
+        yield from _read_object({fold_key(key): inner for key, inner in value.items()}, line, depth)
     else:
         yield Refusal(line, "neither a queue ID nor an object with one")
 
 
-def _read_object(value: Mapping[str, object], line: int | None) -> Iterator[Item]:
-    fields = {key.replace("_", "").replace(" ", "").casefold(): inner for key, inner in value.items()}
+def _read_object(fields: Mapping[str, object], line: int | None, depth: int) -> Iterator[Item]:
     inner = fields.get("records") or fields.get("results")
-    if isinstance(inner, list):
-        yield from _read_value(inner, line)
+    if isinstance(inner, list) and inner:
+        yield from _read_value(inner, line, depth - 1)
         return
-    queue_id = next((fields[name] for name in _ID_NAMES if isinstance(fields.get(name), str)), None)
-    if isinstance(queue_id, str):
-        reference = next((str(fields[name]) for name in _REFERENCE_NAMES if fields.get(name) is not None), None)
-        yield Submission(queue_id, reference, line)
+    queue_id = next((name for name in _ID_NAMES if isinstance(fields.get(name), str)), None)
+    if queue_id is not None:
+        yield Submission(str(fields[queue_id]), _read_reference(fields), line)
     elif str(fields.get("status")).casefold() == "error":
-        yield Refusal(
-            line, f"LeadByte refused the submission: {str(fields.get('message') or 'no reason given')[:200]!a}"
-        )
+        reason = str(fields.get("message") or "no reason given")[:200]
+        yield Refusal(line, f"LeadByte refused the submission: {reason!a}")
     else:
         yield Refusal(line, "an object without queueId")
+
+
+def _read_reference(fields: Mapping[str, object]) -> str | None:
+    told = (fields.get(name) for name in _REFERENCE_NAMES)
+    return next((str(value).strip() for value in told if isinstance(value, str | int) and value != ""), None)

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from worker import runtime
 from worker.accounts import choose_account
 from worker.celery_app import app
-from worker.errors import DatabaseUnavailable, LeadResolverError
+from worker.errors import DatabaseUnavailable, InvalidQueueId, LeadResolverError
 from worker.intake import Submission, check_submission, track
 from worker.logs import describe_exception
 from worker.polling import Polled, poll_account
@@ -51,6 +51,9 @@ def _quiet(run: Callable[..., str]) -> Callable[..., str]:
         except DatabaseUnavailable as error:
             log.warning("postgres_unavailable", task=run.__name__, error=str(error))
             return "postgres-unavailable"
+        except InvalidQueueId:
+            # Its text quotes what came instead of a queue ID, and that may be anything.
+            said = "something in the message is no queue ID, or no plain reference; nothing was recorded"
         except (Reject, LeadResolverError):
             raise
         except Exception as error:  # noqa: BLE001 - the whole point: none may pass

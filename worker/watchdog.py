@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -68,15 +68,17 @@ class Watchdog:
         with self._wake:
             heapq.heappush(self._heap, (at, next(self._order), deadline))
             if not self._is_running:
-                self._is_running = True
                 threading.Thread(target=self._keep, name="watchdog", daemon=True).start()
+                self._is_running = True
             elif self._heap[0][2] is deadline:
                 self._wake.notify()
 
     def _keep(self) -> None:
         while True:
             for deadline in self._wait_for_passed():
-                deadline.strike()
+                # One conversation that can't be ended must not disarm the deadlines of all others.
+                with suppress(Exception):
+                    deadline.strike()
 
     def _wait_for_passed(self) -> list[Deadline]:
         with self._wake:

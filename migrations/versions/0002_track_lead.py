@@ -55,7 +55,7 @@ begin
     ), new_watches as (
         insert into resolver.watches (lead_id, account_id, queue_id, watched_since, next_poll_at)
         select n.id, v_account, n.queue_id, v_now,
-            v_now + p_first_poll_after * (0.75 + random() / 2) + p_gap * (g.position - random())
+            v_now + p_first_poll_after + (random() - 0.5) * interval '1 second' + p_gap * (g.position - random())
         from new_leads n join given g using (queue_id)
     )
     select n.queue_id from new_leads n;

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-import click
 import typer
 
 from worker.cli import ask, operate, run_here, track
@@ -16,7 +15,6 @@ from worker.logs import describe_exception
 app = typer.Typer(
     name="lead-resolver",
     help="Turns LeadByte queue IDs into answers: polls them, records what became of each lead, loses none.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,  # its frames show local variables, and a key can be one
     rich_markup_mode=None,
     add_completion=False,
@@ -33,16 +31,15 @@ def run(arguments: Sequence[str] | None = None) -> None:
 def run_command(arguments: Sequence[str]) -> int:
     """Run one command line; returns its exit code: 0 fine, 2 bad input, else what `worker.errors` says."""
     try:
-        result = app(args=list(arguments), prog_name="lead-resolver", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return 2
-    except click.ClickException as error:
-        print_error(f"{error.format_message()} (see lead-resolver --help)")
+        # Without arguments: the help, but it was no command.
+        result = app(args=list(arguments) or ["--help"], prog_name="lead-resolver", standalone_mode=False)
+    except typer.TyperException as error:
+        said = error.format_message().replace("Value error, ", "")  # pydantic's, inside Typer
+        print_error(f"{said} (see lead-resolver --help)")
         return error.exit_code
-    except click.exceptions.Exit as error:
+    except typer.Exit as error:
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return 130
     except BrokenPipeError:
         return 0  # `lead-resolver list | head`
@@ -52,4 +49,6 @@ def run_command(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - its text and traceback may hold lead data
         print_error(f"an unexpected error, please report it: {describe_exception(error)}")
         return 1
+    if not arguments:
+        return 2
     return result if isinstance(result, int) else 0

@@ -97,7 +97,7 @@ def _chain(*parts: Iterator[Item]) -> Iterator[Item]:
 def _open_file(path: Path) -> Iterator[BinaryIO]:
     columns = (TextColumn("recording"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     # On stderr, and on a terminal only: --json stays JSON.
-    with Progress(*columns, console=err, transient=True) as progress:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_interactive) as progress:
         try:
             stream = progress.open(path, "rb")
         except OSError as error:

@@ -7,12 +7,15 @@ as an object, a list, or a map by id. Neighbour: `worker.domain.classify`, which
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
+from typing import TypeVar
 
 from worker.domain.facts import Buyer, Delivery, Facts, Named, Row
 from worker.domain.values import (
     JSON,
+    fold_key,
     read_currency,
     read_id,
     read_int,
@@ -23,71 +26,65 @@ from worker.domain.values import (
 )
 
 Block = Mapping[str, JSON]
+Told = TypeVar("Told")
 MOST_ROWS = 200  # buyers or deliveries read of one lead; a longer list is no answer about one lead
+LONGEST_KEY = 500  # characters; Postgres' index takes no key of more than 2,700 bytes
 
 
 def fold_keys(value: JSON) -> Block:
-    """An object with its keys in one spelling: `queueId`, `queue_id` and `QueueID` are all `queueid`."""
-    if not isinstance(value, dict):
-        return {}
-    return {key.replace("_", "").replace("-", "").casefold(): inner for key, inner in value.items()}
+    """An object with its keys in one spelling, see `fold_key`."""
+    return {fold_key(key): inner for key, inner in value.items()} if isinstance(value, dict) else {}
 
 
 def read_facts(places: Sequence[Block]) -> Facts:
     """All facts the places tell, nearest place first: (record, response, root)."""
-    code = read_int(_find(places[:2], "code"))
-    reason = read_text(_find(places[:2], "response", "reason", "message")) or read_text(_find(places[:2], "reason"))
-    processed = _find(places[:2], "processed", "processedat", "timestamp")
-    payout = _find(places, "payout")
+    own = places[:2]
+    stamps = ("processed", "processedat", "timestamp")
+    payout_word = _read(read_word, places, "payout")
     return Facts(
-        result_code=code,
-        result_reason=reason,
-        lead_id=read_id(_find(places[:2], "leadid")),
-        rejection_id=read_id(_find(places[:2], "rejectionid")),
-        campaign=_read_named(places, "campaign", "campaignid", "campaignname"),
-        supplier=_read_named(places, "supplier", "supplierid", "suppliername", "sid"),
+        result_code=_read(read_int, own, "code"),
+        result_reason=_read(read_text, own, "response", "reason", "message"),
+        lead_id=_read(read_id, own, "leadid"),
+        rejection_id=_read(read_id, own, "rejectionid"),
+        campaign=_read_named(places, "campaign", "campaignid"),
+        supplier=_read_named(places, "supplier", "supplierid", "sid"),
         buyers=_read_buyers(places),
         deliveries=_read_deliveries(places),
-        revenue=read_money(_find(places, "revenue")),
-        payout=read_money(payout),
-        payout_pending=_read_pending(payout),
-        currency=read_currency(_find(places, "currency")),
+        revenue=_read(read_money, places, "revenue"),
+        payout=_read(read_money, places, "payout"),
+        payout_pending=None if payout_word is None else payout_word == "pending",
+        currency=_read(read_currency, places, "currency"),
         quarantine_id=_read_quarantine_id(places),
-        processed_at=read_moment(processed),
-        processed_raw=read_text(processed),
+        processed_at=_read(read_moment, own, *stamps),
+        processed_raw=_read(read_text, own, *stamps),
     )
 
 
-def _find(places: Sequence[Block], *names: str) -> JSON:
-    """The first value told under one of the names; `null` counts as not told."""
-    for place in places:
-        for name in names:
-            value = place.get(name)
-            if value is not None and not (name == "response" and isinstance(value, dict)):
-                return value
-    return None
-
-
-def _read_pending(payout: JSON) -> bool | None:
-    if payout is None:
-        return None
-    return read_word(payout) == "pending"
+def _read(reader: Callable[[JSON], Told | None], places: Sequence[Block], *names: str) -> Told | None:
+    """What the reader makes of the first value that tells it something: an empty marker hides nothing behind it."""
+    values = (reader(place.get(name)) for place in places for name in names)
+    return next((value for value in values if value is not None), None)
 
 
 def _read_quarantine_id(places: Sequence[Block]) -> str | None:
-    return read_id(_find(places, "quarantineid")) or read_id(fold_keys(_find(places, "quarantine")).get("id"))
+    return _read(read_id, places, "quarantineid") or _read(
+        lambda block: read_id(fold_keys(block).get("id")), places, "quarantine"
+    )
 
 
-def _read_named(places: Sequence[Block], block: str, *flat: str) -> Named | None:
-    value = _find(places, block)
-    inner = fold_keys(value[0] if isinstance(value, list) and value else value)
-    name = read_text(inner.get("name")) or read_text(_find([inner, *places], block + "name"))
+def _read_named(places: Sequence[Block], block: str, *flat_ids: str) -> Named | None:
+    inner = _read(_open_block, places, block) or {}
     named = Named(
-        id=read_id(_find([inner], "id", "reference", "sid"))
-        or read_id(_find(places, *(f for f in flat if f.endswith("id")))),
-        name=name if inner else name or read_text(value),
+        id=_read(read_id, [inner], "id", "reference", "sid") or _read(read_id, [inner, *places], *flat_ids),
+        name=_read(read_text, [inner], "name")
+        or _read(read_text, [inner, *places], block + "name")
+        or _read(read_text, places, block),
     )
     return None if named == Named() else named
+
+
+def _open_block(value: JSON) -> Block | None:
+    return fold_keys(value[0] if isinstance(value, list) and value else value) or None
 
 
 def _read_buyers(places: Sequence[Block]) -> tuple[Buyer, ...] | None:
@@ -103,12 +100,12 @@ def _read_deliveries(places: Sequence[Block]) -> tuple[Delivery, ...] | None:
 def _read_buyer(row: Block) -> Buyer:
     buyer = Buyer(
         key="",
-        id=read_id(_find([row], "id", "buyerid")),
-        bid=read_id(_find([row], "bid", "reference", "buyerreference")),
-        name=read_text(_find([row], "name", "company", "buyername")),
-        status=read_text(_find([row], "status", "result")),
-        revenue=read_money(_find([row], "revenue", "price", "amount")),
-        currency=read_currency(row.get("currency")),
+        id=_read(read_id, [row], "id", "buyerid"),
+        bid=_read(read_id, [row], "bid", "reference", "buyerreference"),
+        name=_read(read_text, [row], "name", "company", "buyername"),
+        status=_read(read_text, [row], "status", "result"),
+        revenue=_read(read_money, [row], "revenue", "price", "amount"),
+        currency=_read(read_currency, [row], "currency"),
     )
     return replace(buyer, key=buyer.id or buyer.bid or buyer.name or "?")
 
@@ -117,21 +114,25 @@ def _read_delivery(row: Block) -> Delivery:
     inner = fold_keys(row.get("buyer"))
     delivery = Delivery(
         key="",
-        id=read_id(_find([row], "id", "deliveryid")),
-        name=read_text(_find([row], "name", "reference", "deliveryname")),
-        buyer_id=read_id(_find([row], "buyerid")) or read_id(inner.get("id")) or read_id(_find([row], "bid")),
-        status=read_text(_find([row], "status", "result")),
-        reason=read_text(_find([row], "reason", "response", "message")),
-        revenue=read_money(_find([row], "revenue", "price")),
+        id=_read(read_id, [row], "id", "deliveryid"),
+        name=_read(read_text, [row], "name", "reference", "deliveryname"),
+        buyer_id=_read(read_id, [row], "buyerid") or read_id(inner.get("id")) or _read(read_id, [row], "bid"),
+        status=_read(read_text, [row], "status", "result"),
+        reason=_read(read_text, [row], "reason", "response", "message"),
+        revenue=_read(read_money, [row], "revenue", "price"),
     )
     return replace(delivery, key=delivery.id or f"{delivery.name or '?'}/{delivery.buyer_id or '?'}")
 
 
 def _find_rows(places: Sequence[Block], plural: str, singular: str) -> list[Block] | None:
-    value = _find(places, plural)
-    if value is None:
-        value = _find(places, singular)
-    return None if value is None else list(_iterate_rows(value))[:MOST_ROWS]
+    """The rows of the nearest block that has any; none where every block is empty; None where there is no block."""
+    blocks = [place.get(name) for name in (plural, singular) for place in places]
+    told = [list(islice(_iterate_rows(block), MOST_ROWS)) for block in blocks if _is_told(block)]
+    return next((rows for rows in told if rows), [] if told else None)
+
+
+def _is_told(block: JSON) -> bool:
+    return isinstance(block, list | dict) or read_text(block) is not None
 
 
 def _iterate_rows(value: JSON) -> Iterator[Block]:
@@ -142,7 +143,8 @@ def _iterate_rows(value: JSON) -> Iterator[Block]:
         if value and all(isinstance(inner, dict) for inner in value.values()):
             # A map by id. The row's own id wins over the key it stands under.
             for key, inner in value.items():
-                yield {"id": key, **fold_keys(inner)}
+                row = fold_keys(inner)
+                yield row if _read(read_id, [row], "id") else {**row, "id": key}
         elif value:
             yield fold_keys(value)
     elif (name := read_text(value)) is not None:
@@ -153,9 +155,9 @@ def _number_twins(rows: Iterable[Row]) -> tuple[Row, ...]:
     """Rows under unique keys: the same row twice is one row, two different ones under one key are numbered."""
     by_key: dict[str, Row] = {}
     for row in rows:
-        key, number = row.key, 1
+        key, number = row.key[:LONGEST_KEY], 1
         while key in by_key and replace(by_key[key], key=row.key) != row:
             number += 1
-            key = f"{row.key}#{number}"
+            key = f"{row.key[:LONGEST_KEY]}#{number}"
         by_key[key] = replace(row, key=key)
     return tuple(by_key.values())

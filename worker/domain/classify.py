@@ -25,6 +25,7 @@ class Meaning(StrEnum):
     NOT_FOUND = "not found"  # LeadByte does not know the queue ID (yet, or any more)
     UNKNOWN_STATUS = "unknown status"  # a record of our lead, with a status word we do not know
     FAILED = "failed"  # no usable answer: the lead's failure backoff
+    UNASKED = "unasked"  # the request was never sent; no lead pays for it
     THROTTLED = "throttled"  # the account is asked to wait; no lead pays for it
     REFUSED = "refused"  # key or permission trouble: the account is paused; no lead pays for it
 
@@ -60,8 +61,10 @@ _KEY_TROUBLE = re.compile(
     r"authenticat\w*|not allowed|suspended|log ?in|sign ?in)",
     re.IGNORECASE,
 )
+# Limits are undocumented; should they be told in words, they are no fault of the key or the lead.
+_TOO_FAST = re.compile(r"too many requests|rate[ -]?limit|throttl|too (fast|often)", re.IGNORECASE)
 _NOT_FOUND = re.compile(r"not found|no (such )?(record|lead|queue)|unknown queue|does ?n.t exist", re.IGNORECASE)
-_OK, _UNAUTHORIZED, _FORBIDDEN, _NO_SUCH, _TOO_MANY = 200, 401, 403, 404, 429
+_OK, _UNAUTHORIZED, _FORBIDDEN, _NO_SUCH, _TOO_MANY, _BROKEN = 200, 401, 403, 404, 429, 500
 
 
 def classify_reply(queue_id: str, http_status: int, document: JSON, text: str = "") -> Reading:
@@ -77,12 +80,12 @@ def classify_reply(queue_id: str, http_status: int, document: JSON, text: str = 
     complaint = _read_complaint(root)
     if http_status in {_UNAUTHORIZED, _FORBIDDEN}:
         return Reading(Meaning.REFUSED, complaint or f"HTTP {http_status}")
-    if http_status == _TOO_MANY:
-        return Reading(Meaning.THROTTLED, "HTTP 429, too many requests")
-    if http_status >= 500:  # noqa: PLR2004 - server errors
-        return Reading(Meaning.FAILED, f"HTTP {http_status}")
-    if complaint is not None:
+    if http_status == _TOO_MANY or _TOO_FAST.search(complaint or ""):
+        return Reading(Meaning.THROTTLED, complaint or "HTTP 429, too many requests")
+    if complaint is not None and (http_status < _BROKEN or _KEY_TROUBLE.search(complaint)):
         return _classify_complaint(complaint, http_status)
+    if http_status >= _BROKEN:
+        return Reading(Meaning.FAILED, f"HTTP {http_status}")
     if http_status == _NO_SUCH:
         return Reading(Meaning.NOT_FOUND, "HTTP 404, not found")
     if not _OK <= http_status < 300:  # noqa: PLR2004 - the 2xx range

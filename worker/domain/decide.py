@@ -56,8 +56,8 @@ class Step:
 
 def decide_step(lead: PolledLead, reading: Reading, now: datetime, policy: Policy, chance: float) -> Step:
     """The step after `reading`; `chance` in [0, 1) picks the jitter."""
-    if reading.meaning in {Meaning.THROTTLED, Meaning.REFUSED}:
-        # The account is paused for it. The lead stays due, and none of its counters move.
+    if reading.meaning in {Meaning.THROTTLED, Meaning.REFUSED, Meaning.UNASKED}:
+        # Not the lead's affair (for the first two the account is paused). It stays due, and none of its counters move.
         return Step(now, not_found_since=lead.not_found_since, told_digest=lead.told_digest, note=reading.reason)
     if reading.meaning is Meaning.FAILED:
         return _step_after_failure(lead, reading, now, policy, chance)

@@ -13,6 +13,8 @@ from typing import TypeVar
 
 from worker.domain.lifecycle import FINAL, State
 
+LARGEST_TOTAL = Decimal(10) ** 12  # numeric(18, 6) in Postgres
+
 
 @dataclass(frozen=True, slots=True)
 class Named:
@@ -109,9 +111,14 @@ def derive_facts(facts: Facts, state: State) -> Facts:
     return replace(
         facts,
         sold=_derive_sold(facts, state, bool(bought)),
-        revenue=sum(amounts, Decimal(0)) if amounts else facts.revenue,
+        revenue=_add_up(amounts) if amounts else facts.revenue,
         currency=facts.currency or next((buyer.currency for buyer in bought if buyer.currency), None),
     )
+
+
+def _add_up(amounts: list[Decimal]) -> Decimal | None:
+    total = sum(amounts, Decimal(0))
+    return total if abs(total) < LARGEST_TOTAL else None  # a thousand buyers at a billion each: nothing to believe
 
 
 def _derive_sold(facts: Facts, state: State, somebody_bought: bool) -> bool | None:

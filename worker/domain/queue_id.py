@@ -29,7 +29,7 @@ def _shorten(text: str) -> str:
 def _say_what_is_wrong(text: str) -> str:
     if not text:
         return "it is empty"
-    odd = next((character for character in text if not re.fullmatch("[0-9A-Za-z-]", character, re.ASCII)), None)
+    odd = re.search("[^0-9A-Za-z-]", text, re.ASCII)
     if odd is not None:
-        return f"{odd!a} at position {text.index(odd) + 1}; only letters, digits and '-' occur"
+        return f"{odd[0]!a} at position {odd.start() + 1}; only letters, digits and '-' occur"
     return f"it has {len(text):,} characters; 8 to 64 are possible"

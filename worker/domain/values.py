@@ -14,19 +14,25 @@ JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 
 _EMPTY = frozenset({"", "-", "--", "null", "none", "n/a", "na", "undefined", "nan"})
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
-_MONEY = re.compile(r"(-?)\D{0,4}?(-?(?:\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.\d{1,8})?)(?:\s*[A-Za-z%€£$]{0,4})", re.ASCII)
+_CONTROL = re.compile("[\x00-\x20\x7f-\xa0\u2028\u2029]+")
+_KEY_BLANKS = re.compile(r"[\s_-]+")
+# A currency before or after, nothing else: neither `10%` nor `#17` is a sum of money.
+_MONEY = re.compile(
+    r"(-?)(?:[A-Za-z]{0,3}[€£$¥]?\s?)(-?(?:\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.\d{1,8})?)\s?[A-Za-z€£$¥]{0,4}", re.ASCII
+)
 _CURRENCY_CODE = re.compile(r"[A-Z]{3}", re.ASCII)
 LONGEST_TEXT = 500  # characters kept of a name or reason; the raw reply stays in the journal
-LARGEST_AMOUNT = Decimal(10) ** 12  # numeric(18, 6) in Postgres; more is no sum of money
+LARGEST_AMOUNT = Decimal(10) ** 9  # more is no price of a lead; so far below numeric(18, 6) that sums fit as well
+_SMALLEST_STEP = Decimal("0.000001")  # of numeric(18, 6): what is read is then exactly what is stored
 _MOST_BITS = 4096
 _OLDEST_YEAR, _YOUNGEST_YEAR = 2000, 2100
 
 
 def read_text(value: JSON) -> str | None:
-    """A word or sentence, stripped and shortened; numbers as their text."""
+    """A word or sentence on one line, stripped and shortened; numbers as their text."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
-    text = (str(value) if not isinstance(value, int) else _write_int(value)).strip()
+    text = _CONTROL.sub(" ", _write_int(value) if isinstance(value, int) else str(value)).strip()
     if text.casefold() in _EMPTY or _PLACEHOLDER.fullmatch(text):
         return None
     return text[:LONGEST_TEXT]
@@ -53,7 +59,7 @@ def read_money(value: JSON) -> Decimal | None:
     if match is None:
         return None
     try:
-        amount = Decimal(match[1] + match[2].replace(",", ""))
+        amount = Decimal(match[1] + match[2].replace(",", "")).quantize(_SMALLEST_STEP)
     except InvalidOperation:
         return None
     return amount if abs(amount) < LARGEST_AMOUNT else None
@@ -75,10 +81,15 @@ def read_moment(value: JSON) -> datetime | None:
     return moment.astimezone(UTC) if _OLDEST_YEAR <= moment.year < _YOUNGEST_YEAR else None
 
 
+def fold_key(key: str) -> str:
+    """A field's name in one spelling: `queueId`, `queue_id`, `Queue-ID` and `queue id` are all `queueid`."""
+    return _KEY_BLANKS.sub("", key).casefold()
+
+
 def read_word(value: JSON) -> str | None:
     """A status word for comparing: lower case, without blanks, '_' and '-' (`Not Found` is `notfound`)."""
     text = read_text(value)
-    return None if text is None else re.sub(r"[\s_-]+", "", text).casefold()[:64]
+    return None if text is None else fold_key(text)[:64]
 
 
 def read_currency(value: JSON) -> str | None:

@@ -36,14 +36,13 @@ def read_body(response: BaseHTTPResponse, cap: int) -> bytes:
 
 
 def _read_plain(response: BaseHTTPResponse, cap: int) -> bytes:
-    parts, size = [], 0
+    body = bytearray()
     # read1, not read: it returns what has come, so that the deadline is looked at between drops.
     while part := response.read1(_CHUNK, decode_content=False):
-        parts.append(part)
-        size += len(part)
-        if size > cap:
+        body += part
+        if len(body) > cap:
             raise UnusableBody(Silence.TOO_LARGE)
-    return b"".join(parts)
+    return bytes(body)
 
 
 def _read_packed(response: BaseHTTPResponse, cap: int) -> bytes:
@@ -51,12 +50,16 @@ def _read_packed(response: BaseHTTPResponse, cap: int) -> bytes:
     unpacked = bytearray()
     # Unpacked in bounded bites: a kilobyte of gzip can hold a megabyte.
     while packed := response.read1(_CHUNK, decode_content=False):
+        if unpacker.eof:
+            raise UnusableBody(Silence.ENCODING)  # the unpacker would hoard whatever follows its end
         try:
             unpacked += unpacker.decompress(packed, cap + 1 - len(unpacked))
         except zlib.error:
             raise UnusableBody(Silence.ENCODING) from None
-        if len(unpacked) > cap or unpacker.unconsumed_tail:
+        if len(unpacked) > cap:
             raise UnusableBody(Silence.TOO_LARGE)
+        if unpacker.unused_data:
+            raise UnusableBody(Silence.ENCODING)
     if not unpacker.eof:
         raise UnusableBody(Silence.BROKEN)
     return bytes(unpacked)

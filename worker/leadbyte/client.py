@@ -5,6 +5,9 @@ The only module that handles the key: it goes into the request and is taken out 
 
 from __future__ import annotations
 
+import html
+import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -65,8 +68,15 @@ def _take_key_out(asked: Asked, key: SecretStr) -> Asked:
     """An error page may quote the request, and the journal keeps what was answered."""
     if not isinstance(asked, Answer):
         return asked
-    secret = key.get_secret_value()
     body = asked.body
-    for spelling in {secret, quote(secret, safe="")}:
+    for spelling in _list_spellings(key.get_secret_value()):
         body = body.replace(spelling.encode(), b"***")
     return replace(asked, body=body)
+
+
+def _list_spellings(secret: str) -> set[str]:
+    """The key as it is, and as URLs, JSON and HTML write it."""
+    in_url = quote(secret, safe="")
+    lower = re.sub("%..", lambda found: found[0].lower(), in_url)
+    in_json = json.dumps(secret)[1:-1]
+    return {secret, in_url, lower, in_json, in_json.replace("/", "\\/"), html.escape(secret)}

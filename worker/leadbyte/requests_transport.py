@@ -2,79 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
-from typing import Any
 
 import certifi
 import requests
-from requests.adapters import HTTPAdapter
+import structlog
 from requests.exceptions import ConnectionError as RequestsConnectionError
 from requests.exceptions import RequestException, SSLError, Timeout
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, ProtocolError
 
 from worker.domain.answers import Answer, Asked, NoAnswer, Silence
 from worker.leadbyte.body import UnusableBody, read_body
+from worker.leadbyte.connections import WatchedAdapter, hold_line
+from worker.leadbyte.pace import Pace
 from worker.leadbyte.transport import BODY_CAP, Request
-from worker.watchdog import shut_down, watchdog
+from worker.watchdog import watchdog
 
 CONNECT_SECONDS = 5.0
 
+log = structlog.get_logger(__name__)
+_thread = threading.local()  # .session: this thread's
 
-class _Line:
-    """The connection one request runs over, as soon as there is one: urllib3 itself shows it only after the headers."""
-
-    def __init__(self) -> None:
-        self.connection: HTTPConnection | None = None
-
-    def cut(self) -> None:
-        """Shut it down; called by the watchdog. While it is still being connected, CONNECT_SECONDS bounds it."""
-        sock = getattr(self.connection, "sock", None)
-        if sock is not None:
-            shut_down(sock.fileno())
-
-
-_thread = threading.local()  # .line: what this thread's request runs over
-
-
-class _Watched:
-    """Mixed into both kinds of connection: says which one this thread is using."""
-
-    def connect(self) -> None:
-        _thread.line.connection = self
-        super().connect()  # type: ignore[misc]  # of HTTPConnection, beside which this stands
-
-    def request(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on as they are
-        _thread.line.connection = self
-        super().request(*args, **kwargs)  # type: ignore[misc]  # likewise
-
-
-class _WatchedHTTPConnection(_Watched, HTTPConnection):
-    pass
-
-
-class _WatchedHTTPSConnection(_Watched, HTTPSConnection):
-    pass
-
-
-class _WatchedHTTPPool(HTTPConnectionPool):
-    ConnectionCls = _WatchedHTTPConnection
-
-
-class _WatchedHTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _WatchedHTTPSConnection
-
-
-class _WatchedAdapter(HTTPAdapter):
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on as they are
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _WatchedHTTPPool, "https": _WatchedHTTPSPool}
+# Their lines hold whole URLs, and not only at DEBUG: a header that can't be parsed is a warning with the URL in it.
+# A filter, since levels and handlers are set by whoever sets up logging.
+for _name in ("urllib3.connection", "urllib3.connectionpool", "urllib3.util.retry"):
+    logging.getLogger(_name).addFilter(lambda _: False)
 
 
 class RequestsTransport:
@@ -88,11 +45,16 @@ class RequestsTransport:
         self, requests: Sequence[Request], *, parallel: int, timeout_seconds: float
     ) -> Iterator[tuple[int, Asked]]:
         """See `Transport`."""
-        started = time.monotonic()
+        pace = Pace([request.send_after_seconds for request in requests])
+        slots = threading.Semaphore(parallel)
         pool = self._open_pool(parallel)
-        futures = {pool.submit(self._fetch, request, started, timeout_seconds): request.tag for request in requests}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+        futures = {pool.submit(self._fetch, request, pace, timeout_seconds, slots): request.tag for request in requests}
+        try:
+            for future in as_completed(futures):
+                yield futures.pop(future), future.result()  # popped: a batch of bodies is not kept for its length
+        finally:
+            for future in futures:  # whoever stopped listening wants nothing more asked
+                future.cancel()
 
     def close(self) -> None:
         """End the threads; their sessions go with them."""
@@ -101,21 +63,21 @@ class RequestsTransport:
             self._pool = None
 
     def _open_pool(self, parallel: int) -> ThreadPoolExecutor:
-        if self._pool is None or self._pool_size != parallel:
+        # It only grows: claims come with fewer permits or more, and a connection costs a TLS handshake.
+        if self._pool is None or self._pool_size < parallel:
             self.close()
             self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="leadbyte")
             self._pool_size = parallel
         return self._pool
 
-    def _fetch(self, request: Request, started: float, timeout_seconds: float) -> Asked:
-        wait = started + request.send_after_seconds - time.monotonic()
-        if wait > 0:
-            time.sleep(wait)
-        _thread.line = _Line()
-        with watchdog.limit(timeout_seconds, _thread.line.cut) as deadline:
-            asked = self._ask(request, timeout_seconds)
-        # What the watchdog cut off looks like a broken connection from here.
-        return NoAnswer(Silence.TIMEOUT) if deadline.has_passed and isinstance(asked, NoAnswer) else asked
+    def _fetch(self, request: Request, pace: Pace, timeout_seconds: float, slots: threading.Semaphore) -> Asked:
+        with slots:
+            if not pace.wait_for_turn(request.send_after_seconds):
+                return NoAnswer(Silence.UNSENT)
+            with hold_line() as line, watchdog.limit(timeout_seconds, line.cut) as deadline:
+                asked = self._ask(request, timeout_seconds)
+        # What the watchdog cut off looks like a broken connection from here, or like an answer that ended.
+        return NoAnswer(Silence.TIMEOUT) if deadline.has_passed else asked
 
     def _ask(self, request: Request, timeout_seconds: float) -> Asked:
         """One request. Every exception ends here: their texts hold the URL, and the URL holds the key."""
@@ -139,6 +101,14 @@ class RequestsTransport:
             return NoAnswer(Silence.BROKEN if _broke_off(error) else Silence.CONNECTION)
         except (RequestException, HTTPError, OSError, ValueError):
             return NoAnswer(Silence.BROKEN)
+        except Exception as error:  # noqa: BLE001 - one answer that trips a library must not cost the batch
+            log.warning("answer_tripped_the_http_library", kind=type(error).__name__)
+            return NoAnswer(Silence.BROKEN)
+
+
+class _Session(requests.Session):
+    def get_redirect_target(self, _response: requests.Response) -> None:
+        """None: even told not to follow, requests would read a redirect's body first, to its end and unpacked."""
 
 
 def _session() -> requests.Session:
@@ -149,10 +119,9 @@ def _session() -> requests.Session:
 
 
 def _open_session() -> requests.Session:
-    session = requests.Session()
+    session = _Session()
     session.trust_env = False  # no proxy, no .netrc; looking for them also costs a third of a request
     session.verify = certifi.where()
-    session.max_redirects = 0
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     # Identity: the replies are small, and nothing then has to be unpacked.
     session.headers.update(
@@ -162,7 +131,7 @@ def _open_session() -> requests.Session:
             "User-Agent": f"lead-resolver/{version('lead-resolver')}",
         }
     )
-    adapter = _WatchedAdapter(pool_connections=4, pool_maxsize=1, max_retries=0)
+    adapter = WatchedAdapter(pool_connections=4, pool_maxsize=1, max_retries=0)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     return session

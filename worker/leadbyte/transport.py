@@ -2,7 +2,8 @@
 
 Every implementation keeps the same promises: a total deadline, a cap on the decoded body while it streams, no redirects
 (clients forward `X_KEY` to the other host), no proxies or credentials from the environment, TLS verified against
-certifi, at most `parallel` requests under way, none before its moment, and nothing that leaves here holds a key or URL.
+certifi, at most `parallel` requests under way, none before its moment or long after it (`worker.leadbyte.pace`), and
+nothing that leaves here holds a key or URL.
 """
 
 from __future__ import annotations

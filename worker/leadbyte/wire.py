@@ -7,26 +7,30 @@ surrogates, NaN, integers of any length, bottomless nesting. Each is tamed, none
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 
-from worker.domain.values import JSON
+from worker.domain.values import JSON, fold_key
 
 DEEPEST = 32  # levels; LeadByte's replies have five
 LONGEST_INT = 18  # digits that fit bigint; a longer one stays text
-JSON_CAP = 1024 * 1024  # characters of a reply that the journal keeps: more than any lead's reply has …
-OTHER_CAP = 16 * 1024  # … and of a web page or other garbage, of which the beginning tells enough
+# Characters the journal keeps of a web page or other garbage, of which the beginning tells enough. JSON is never cut:
+# it could not be persisted any more. The cap on bodies (worker/leadbyte/transport.py) bounds it.
+OTHER_CAP = 16 * 1024
 
 # What Postgres' text cannot hold: NUL, and halves of surrogate pairs that no UTF-8 has.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 # The blocks that hold the consumer's data (documented: "lead data" can be appended; its name and place are not).
-_LEAD_DATA = frozenset({"lead", "leaddata", "leaddetails", "data", "fields"})
+_LEAD_DATA = frozenset({"lead", "leaddata", "leaddetails", "leadfields", "leadinfo", "data", "fields"})
 _PLACES = frozenset({"records", "results", "record", "response"})
+_MAPS = frozenset({"records", "results"})  # a map of records by id is read, so it is looked through as well …
+_RECORD_IDS = frozenset({"queueid", "queueref"})  # … unless it is one record
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A body, readable: `document` is None where it was no JSON; `text` is its beginning in any case."""
+    """A body, readable: `document` is None where it was no JSON; `text` is the body in any case."""
 
     document: JSON
     text: str
@@ -62,10 +66,9 @@ def prepare_for_journal(decoded: Decoded, *, keep_lead_data: bool) -> tuple[str,
         body = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
     else:
         body = decoded.text
-    cap = JSON_CAP if decoded.is_json else OTHER_CAP
-    if len(body) > cap:
-        cuts.append(f"{len(body) - cap} of {len(body)} characters")
-        body = body[:cap]
+    if not decoded.is_json and len(body) > OTHER_CAP:
+        cuts.append(f"{len(body) - OTHER_CAP} of {len(body)} characters")
+        body = body[:OTHER_CAP]
     return body, ", ".join(cuts) or None
 
 
@@ -76,8 +79,8 @@ def _read_int(digits: str) -> int | str:
 def _tame(value: JSON, depth: int) -> JSON:
     if isinstance(value, str):
         return make_storable(value)
-    if depth == 0:
-        return None  # nothing of a lead stands this deep
+    if depth == 0 or (isinstance(value, float) and not math.isfinite(value)):
+        return None  # nothing of a lead stands this deep; 1e999 is no number of anything
     if isinstance(value, dict):
         return {make_storable(key): _tame(inner, depth - 1) for key, inner in value.items()}
     if isinstance(value, list):
@@ -91,8 +94,10 @@ def _drop_lead_data(value: JSON) -> JSON:
         return [_drop_lead_data(inner) for inner in value]
     if not isinstance(value, dict):
         return value
-    return {
-        key: _drop_lead_data(inner) if key.casefold() in _PLACES else inner
-        for key, inner in value.items()
-        if key.replace("_", "").casefold() not in _LEAD_DATA
-    }
+    return {key: _drop_inside(fold_key(key), inner) for key, inner in value.items() if fold_key(key) not in _LEAD_DATA}
+
+
+def _drop_inside(name: str, value: JSON) -> JSON:
+    if name in _MAPS and isinstance(value, dict) and not _RECORD_IDS & {fold_key(key) for key in value}:
+        value = {key: _drop_lead_data(inner) for key, inner in value.items()}
+    return _drop_lead_data(value) if name in _PLACES else value

@@ -30,11 +30,11 @@ _DUE = text("""
     from resolver.accounts a where a.paused_until is null or a.paused_until <= :now
 """)
 
-# The operator's pause is the strongest, and a pause is only ever made longer by trouble.
+# Only an operator's pause overrules one that waits for a person; trouble makes its own kind only ever longer.
 _PAUSE = text("""
     update resolver.accounts
     set paused_until = greatest(paused_until, cast(:until as timestamptz)), pause_kind = :kind, pause_reason = :reason
-    where name = :account and (pause_kind is distinct from 'operator' or :kind = 'operator')
+    where name = :account and (coalesce(pause_kind, '') not in ('operator', 'settings') or :kind = 'operator')
     returning true
 """)
 _RESUME = text("""
@@ -44,7 +44,7 @@ _RESUME = text("""
 _ENSURE = text("insert into resolver.accounts (name) values (:account) on conflict (name) do nothing")
 _PAUSE_UNCONFIGURED = text("""
     update resolver.accounts set paused_until = :until, pause_kind = 'settings', pause_reason = :reason
-    where pause_kind is null and not (name = any(:configured))
+    where coalesce(pause_kind, '') not in ('operator', 'settings') and not (name = any(:configured))
     returning name
 """)
 _RESUME_CONFIGURED = text("""
@@ -60,7 +60,7 @@ def count_due_leads(connection: Connection, now: datetime, most: int) -> dict[st
 
 
 def pause_account(connection: Connection, account: str, kind: PauseKind, reason: str, until: datetime) -> bool:
-    """Claim nothing of the account until then; returns whether that is now so (an operator's pause stands)."""
+    """Claim nothing of the account until then; returns whether that is now so (a stronger pause stands)."""
     values = {"account": account, "kind": kind, "reason": reason[:500], "until": until}
     return connection.execute(_PAUSE, values).first() is not None
 

@@ -43,7 +43,7 @@ _REPLIES = text("""
 
 _LIST = text("""
     select v.account, v.queue_id, v.reference, v.state, v.submitted_at, v.campaign_name, v.polls, v.failures,
-        w.next_poll_at, w.lease_until, v.state_reason, a.paused_until, a.pause_reason
+        w.next_poll_at, w.lease_until, v.state_reason, a.paused_until, a.pause_reason, clock_timestamp() as now
     from reporting.leads v
     join resolver.accounts a on a.name = v.account
     join resolver.leads l on l.account_id = a.id and l.queue_id = v.queue_id

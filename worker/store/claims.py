@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, text
 from worker.domain.decide import PolledLead
 from worker.domain.lifecycle import State
 
-# Longer than the longest batch: PACE_HORIZON to send in, a request's deadline (at most 30 s), and the settling.
+# Longer than the longest batch: PACE_HORIZON and a delay of 10 s to send in, a deadline (at most 30 s), the settling.
 LEASE = timedelta(seconds=60)
 # A claim reserves sending moments at most this far ahead, so that its leads are asked well within their lease.
 PACE_HORIZON = timedelta(seconds=5)
@@ -53,10 +53,14 @@ class Claim:
 
 # The row lock makes claims of one account take turns, which is what makes its budget hold over all workers.
 _LOCK_ACCOUNT = text("""
-    select id, next_slot_at, paused_until, pause_kind, nextval('resolver.claims_id_seq') as claim,
-        (select coalesce(sum(permits), 0) from resolver.claims c where c.account_id = a.id and c.lease_until > :now)
-        as permits_held
-    from resolver.accounts a where name = :name for update
+    select id, next_slot_at, paused_until, pause_kind, nextval('resolver.claims_id_seq') as claim
+    from resolver.accounts where name = :name for update
+""")
+
+# A statement of its own, since it must see the claim that the lock was waited for: a subselect of the locking statement
+# would go by what was there before it waited.
+_COUNT_PERMITS = text("""
+    select coalesce(sum(permits), 0) from resolver.claims where account_id = :account and lease_until > :now
 """)
 
 _OPEN_CLAIM = text("""
@@ -68,14 +72,18 @@ _OPEN_CLAIM = text("""
 # `update … from (subselect)` fell into a sequential scan at a hundred thousand pending rows. SKIP LOCKED: rows that
 # another transaction holds are somebody else's business.
 # A lead that lost its lease (crashes > 0) may have killed its worker: it is claimed alone, so that it harms no other.
-_CLAIM_LEADS = text("""
+# Half from each end of what is due: after a day's outage the backlog shrinks, and a fresh lead need not wait for it.
+_DUE = """
+    select lead_id from resolver.watches
+    where account_id = :account and claim_id is null and next_poll_at <= :now and (crashes > 0) = :suspects
+"""
+_CLAIM_LEADS = text(f"""
     update resolver.watches w set claim_id = :claim, lease_until = :until
     from resolver.leads l
-    where w.lead_id = any(array(
-        select lead_id from resolver.watches
-        where account_id = :account and claim_id is null and next_poll_at <= :now and (crashes > 0) = :suspects
-        order by next_poll_at limit :limit for update skip locked
-    )) and l.id = w.lead_id
+    where w.lead_id = any(
+        array({_DUE} order by next_poll_at limit :oldest for update skip locked)
+        || array({_DUE} order by next_poll_at desc limit :newest for update skip locked)
+    ) and l.id = w.lead_id
     returning w.lead_id, w.queue_id, l.state, w.watched_since, w.failure_streak, w.not_found_since, w.told_digest
 """)
 
@@ -102,14 +110,15 @@ def claim_due_leads(
     row = connection.execute(_LOCK_ACCOUNT, {"name": account, "now": now}).one_or_none()
     if row is None or (row.paused_until is not None and row.paused_until > now):
         return None
-    permits = budget.concurrency - row.permits_held
+    permits = budget.concurrency - connection.execute(_COUNT_PERMITS, {"account": row.id, "now": now}).scalar_one()
     start = max(now, row.next_slot_at)
     slots = int((now + PACE_HORIZON - start).total_seconds() * budget.requests_per_second) + 1
     if permits <= 0 or start > now + PACE_HORIZON:
         return None
     alone = suspects or row.pause_kind is not None
     values = {"account": row.id, "claim": row.claim, "now": now, "until": now + LEASE, "suspects": suspects}
-    leads = connection.execute(_CLAIM_LEADS, {**values, "limit": 1 if alone else min(limit, slots)}).all()
+    most = 1 if alone else min(limit, slots)
+    leads = connection.execute(_CLAIM_LEADS, {**values, "oldest": most - most // 2, "newest": most // 2}).all()
     if not leads:
         return None
     permits = min(permits, len(leads))

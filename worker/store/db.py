@@ -1,7 +1,7 @@
 """Connections and transactions: made after the fork, bounded in time, errors translated in one place.
 
 Every statement of the product runs inside `transaction`, which is where a frozen, full or vanished Postgres becomes one
-clear `DatabaseUnavailable` and where no value of a row can slip into an error text.
+clear `DatabaseUnavailable` and where values of rows are kept out of error texts.
 """
 
 from __future__ import annotations
@@ -9,18 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 
-import structlog
 from psycopg import errors as pg
 from sqlalchemy import Connection, Engine, create_engine, func, select
 from sqlalchemy.engine import URL
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from worker.errors import DatabaseUnavailable
+from worker.errors import DatabaseUnavailable, LeadResolverError
 from worker.watchdog import shut_down, watchdog
-
-log = structlog.get_logger(__name__)
 
 ORDINARY_BOUND = timedelta(seconds=30)
 CONNECT_SECONDS = 5
@@ -32,15 +31,19 @@ _UNAVAILABLE = (
     pg.ReadOnlySqlTransaction,  # a failover in progress
     pg.QueryCanceled,
 )
+_UNMIGRATED = (pg.UndefinedTable, pg.UndefinedColumn, pg.UndefinedFunction, pg.InvalidSchemaName)
+# SQLSTATE classes whose messages quote what was to be stored: bad data, violated constraints, `raise` in a function.
+_QUOTING = ("22", "23", "P0")
 
 
 def open_engine(url: URL, *, application_name: str = "lead-resolver", pool_size: int = 5) -> Engine:
     """An engine for this process. Never call it before a fork: two processes on one connection mix up answers."""
-    return create_engine(
+    engine = create_engine(
         url,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=CONNECT_SECONDS,
+        use_native_hstore=False,  # nothing of ours is one, and asking for its type on connecting has no bound
         pool_pre_ping=True,  # after a Postgres restart the first statement must not pay for the dead connection
         hide_parameters=True,  # parameters are queue IDs and replies: they belong in no error text
         connect_args={
@@ -52,6 +55,17 @@ def open_engine(url: URL, *, application_name: str = "lead-resolver", pool_size:
             " -c timezone=UTC",
         },
     )
+    ping = engine.dialect.do_ping
+
+    def ping_in_time(connection: DBAPIConnection) -> bool:
+        # The ping comes before any transaction's bound, and a frozen server never answers it.
+        descriptor: int = connection.fileno()
+        with watchdog.limit(CONNECT_SECONDS, partial(shut_down, descriptor)):
+            return ping(connection)
+
+    # Of this one dialect object; with setattr, since a method is not assigned to in the ordinary way.
+    setattr(engine.dialect, "do_ping", ping_in_time)  # noqa: B010
+    return engine
 
 
 @contextmanager
@@ -61,18 +75,33 @@ def transaction(engine: Engine, bound: timedelta = ORDINARY_BOUND) -> Iterator[C
     Raises:
         DatabaseUnavailable: Postgres could not be reached, or did not finish in time. Whether a commit that was under
             way took effect is then unknown, so whatever is done here must be safe to do again.
+        LeadResolverError: it refused a statement, which no trying again will mend.
     """
-    try:
-        with engine.connect() as connection:
-            socket_number = connection.connection.driver_connection.fileno()  # type: ignore[union-attr]
-            with watchdog.limit(bound.total_seconds(), lambda: shut_down(socket_number)), connection.begin():
+    with _connect(engine) as connection:
+        descriptor = connection.connection.driver_connection.fileno()  # type: ignore[union-attr]  # it was just made
+        try:
+            with watchdog.limit(bound.total_seconds(), partial(shut_down, descriptor)), connection.begin():
                 yield connection
+        except DBAPIError as error:
+            raise _translate(error) from None
+
+
+def _connect(engine: Engine) -> Connection:
+    try:
+        return engine.connect()
     except PoolTimeoutError:
         raise DatabaseUnavailable("Postgres: all our connections are busy; try again in a moment") from None
     except DBAPIError as error:
-        if not isinstance(error.orig, _UNAVAILABLE) and not isinstance(error, OperationalError):
-            raise
-        raise DatabaseUnavailable(f"Postgres is unavailable ({say_error(error)}); try again in a moment") from None
+        said = f"Postgres cannot be reached ({say_error(error)}); check DATABASE_URL, and that the server runs"
+        raise DatabaseUnavailable(said) from None
+
+
+def _translate(error: DBAPIError) -> LeadResolverError:
+    if isinstance(error.orig, _UNAVAILABLE) or isinstance(error, OperationalError):
+        return DatabaseUnavailable(f"Postgres is unavailable ({say_error(error)}); try again in a moment")
+    if isinstance(error.orig, _UNMIGRATED):
+        return LeadResolverError(f"the database has another schema ({say_error(error)}); run `lead-resolver migrate`")
+    return LeadResolverError(f"Postgres refused a statement ({say_error(error)}); nothing of it was kept")
 
 
 def read_clock(connection: Connection) -> datetime:
@@ -82,15 +111,19 @@ def read_clock(connection: Connection) -> datetime:
 
 
 def say_error(error: DBAPIError) -> str:
-    """What went wrong, without any value of a row: class, SQLSTATE and the server's first line."""
+    """What went wrong, without any value of a row: class, SQLSTATE and the server's words, or the constraint's name."""
     original = error.orig
     state = getattr(original, "sqlstate", None)
     if state is None:
-        return _say_connection_error(str(original))
-    message = getattr(getattr(original, "diag", None), "message_primary", None) or ""
-    return f"{type(original).__name__}, SQLSTATE {state}: {message}" if message else f"SQLSTATE {state}"
+        return _say_connection_error(str(original)) if isinstance(error, OperationalError) else type(original).__name__
+    diagnosis = getattr(original, "diag", None)
+    message = getattr(diagnosis, "constraint_name" if state.startswith(_QUOTING) else "message_primary", None)
+    said = f"{type(original).__name__}, SQLSTATE {state}"
+    return f"{said}: {message}" if message else said
 
 
 def _say_connection_error(text: str) -> str:
-    first = text.strip().splitlines()[0] if text.strip() else "connection lost"
-    return first.split("\n")[0][:200]
+    lines = [line.strip("- \t") for line in text.splitlines() if line.strip() and not line.startswith("\t")]
+    # Of a host with several addresses the first line only says that there were several.
+    told = [line for line in lines if not line.startswith("Multiple connection attempts")]
+    return told[-1 if len(told) < len(lines) else 0][:300] if told else "connection lost"

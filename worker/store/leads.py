@@ -78,9 +78,10 @@ _CHOSEN = """
     where (cast(:account as text) is null or a.name = :account)
         and (cast(:queue_ids as text[]) is null or l.queue_id = any(:queue_ids))
 """
-_ABANDONED = text(f"select l.id from resolver.leads l {_CHOSEN} and l.state = 'abandoned'")
+_ABANDONED = text(f"select l.id, l.state from resolver.leads l {_CHOSEN} and l.state = 'abandoned'")
 _PARKED = text(f"""
-    select l.id from resolver.leads l join resolver.watches w on w.lead_id = l.id {_CHOSEN} and w.next_poll_at is null
+    select l.id, l.state from resolver.leads l join resolver.watches w on w.lead_id = l.id
+    {_CHOSEN} and w.next_poll_at is null
 """)
 
 
@@ -126,18 +127,18 @@ def watch_leads(connection: Connection, lead_ids: Sequence[int], now: datetime) 
         connection.execute(_WATCH, {"lead_ids": list(lead_ids), "now": now})
 
 
-def find_abandoned(connection: Connection, account: str | None, queue_ids: Sequence[str] | None) -> list[int]:
-    """The abandoned leads among these queue IDs (None: among all)."""
+def find_abandoned(connection: Connection, account: str | None, queue_ids: Sequence[str] | None) -> dict[int, State]:
+    """The abandoned leads among these queue IDs (None: among all), with their state."""
     return _find(connection, _ABANDONED, account, queue_ids)
 
 
-def find_parked(connection: Connection, account: str | None, queue_ids: Sequence[str] | None) -> list[int]:
-    """The leads parked as poison among these queue IDs (None: among all)."""
+def find_parked(connection: Connection, account: str | None, queue_ids: Sequence[str] | None) -> dict[int, State]:
+    """The leads parked as poison among these queue IDs (None: among all), with their state."""
     return _find(connection, _PARKED, account, queue_ids)
 
 
 def _find(
     connection: Connection, statement: TextClause, account: str | None, queue_ids: Sequence[str] | None
-) -> list[int]:
+) -> dict[int, State]:
     values = {"account": account, "queue_ids": None if queue_ids is None else list(queue_ids)}
-    return list(connection.execute(statement, values).scalars())
+    return {row.id: State(row.state) for row in connection.execute(statement, values)}

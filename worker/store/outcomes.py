@@ -1,8 +1,4 @@
-"""From journalled replies to facts: the work list of persistence, and the facts' rows, read and written in bulk.
-
-The law this module serves: a reply is persisted in the same transaction that takes it off the work list, with its lead
-locked, so persisting twice, or by two workers at once, changes nothing.
-"""
+"""The facts of leads as rows, read and written in bulk under the lock of their lead. See `worker.store.worklist`."""
 
 from __future__ import annotations
 
@@ -16,18 +12,7 @@ from worker.domain.facts import Buyer, Delivery, Facts, Named
 from worker.domain.lifecycle import State
 from worker.store.bulk import execute_many, upsert
 
-MOST_ATTEMPTS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class JournalledReply:
-    """One reply waiting to be persisted."""
-
-    reply_id: int
-    lead_id: int
-    received_at: datetime
-    http_status: int
-    body: str
+Seen = tuple[datetime, datetime]  # first and last
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,30 +25,18 @@ class KnownLead:
     state_reason: str | None
     resolved_at: datetime | None
     facts: Facts
+    last_reply_id: int  # the newest reply in these facts; 0: none yet
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A lead's facts as they are to be recorded, and the reply and moment they go back to."""
+    """A lead's facts as they are to be recorded, the newest reply in them, and when each delivery was in a reply."""
 
     lead_id: int
     facts: Facts
     reply_id: int
-    seen_at: datetime
+    seen: Mapping[str, Seen]
 
-
-# A reply that was attempted before may have killed its worker: it is taken alone, so that it harms no other.
-_ATTEMPT = text("""
-    update resolver.unpersisted set attempts = attempts + 1,
-        parked_because = case when attempts >= :most_attempts
-            then 'persisting it was cut short ' || attempts || ' times in a row' end
-    where reply_id = any(array(
-        select reply_id from resolver.unpersisted
-        where parked_because is null and (attempts > 0) = :suspects
-        order by reply_id limit :limit for update skip locked
-    ))
-    returning reply_id, parked_because
-""")
 
 _LOCK_LEADS = text("""
     select l.id, l.queue_id, l.state, l.state_reason, l.resolved_at from resolver.leads l
@@ -71,13 +44,9 @@ _LOCK_LEADS = text("""
     order by l.id for no key update
 """)
 
-# All waiting replies of the locked leads, in the order in which they came: a later one must not overtake.
-_TAKE = text("""
-    with taken as (
-        delete from resolver.unpersisted where lead_id = any(:lead_ids) and parked_because is null returning reply_id
-    )
-    select r.id, r.lead_id, r.received_at, r.http_status, r.body
-    from taken join resolver.replies r on r.id = taken.reply_id order by r.id
+_FORGET_ROWS = text("""
+    with bought as (delete from resolver.buyers where lead_id = any(:lead_ids))
+    delete from resolver.deliveries where lead_id = any(:lead_ids)
 """)
 
 _OUTCOMES = text("select * from resolver.outcomes where lead_id = any(:lead_ids)")
@@ -134,36 +103,31 @@ _SAVE_BUYERS = upsert("resolver.buyers", _BUYER_COLUMNS, ["lead_id", "key"])
 _SAVE_DELIVERIES = upsert("resolver.deliveries", _DELIVERY_COLUMNS, ["lead_id", "key"], kept=["first_seen_at"])
 
 
-def attempt_replies(connection: Connection, limit: int, *, suspects: bool = False) -> list[int]:
-    """Mark waiting replies as being attempted (to be committed before they are), and return their ids.
-
-    One that was cut short MOST_ATTEMPTS times is parked instead, and not returned.
-    """
-    values = {"limit": limit, "suspects": suspects, "most_attempts": MOST_ATTEMPTS}
-    return [row.reply_id for row in connection.execute(_ATTEMPT, values) if row.parked_because is None]
-
-
 def lock_leads(connection: Connection, reply_ids: Sequence[int]) -> list[KnownLead]:
     """Lock the leads these replies belong to, and read all that is recorded of them."""
     rows = connection.execute(_LOCK_LEADS, {"reply_ids": list(reply_ids)}).all()
-    facts = _load_facts(connection, [row.id for row in rows])
+    known = _load_facts(connection, [row.id for row in rows])
     return [
-        KnownLead(row.id, row.queue_id, State(row.state), row.state_reason, row.resolved_at, facts.get(row.id, Facts()))
+        KnownLead(
+            row.id, row.queue_id, State(row.state), row.state_reason, row.resolved_at, *known.get(row.id, (Facts(), 0))
+        )
         for row in rows
     ]
 
 
-def take_replies(connection: Connection, lead_ids: Sequence[int]) -> list[JournalledReply]:
-    """Take the waiting replies of these leads off the work list, oldest first."""
-    rows = connection.execute(_TAKE, {"lead_ids": list(lead_ids)})
-    return [JournalledReply(row.id, row.lead_id, row.received_at, row.http_status, row.body) for row in rows]
+def forget_rows(connection: Connection, lead_ids: Sequence[int]) -> None:
+    """Drop the buyers and deliveries of leads whose facts are about to be written anew."""
+    connection.execute(_FORGET_ROWS, {"lead_ids": list(lead_ids)})
 
 
 def save_outcomes(connection: Connection, outcomes: Sequence[Outcome]) -> None:
     """Record facts: insert them, or replace what differs."""
     buyers = [_buyer_row(outcome.lead_id, buyer) for outcome in outcomes for buyer in outcome.facts.buyers or ()]
     deliveries = [
-        _delivery_row(outcome, delivery) for outcome in outcomes for delivery in outcome.facts.deliveries or ()
+        _delivery_row(outcome.lead_id, delivery, outcome.seen[delivery.key])
+        for outcome in outcomes
+        for delivery in outcome.facts.deliveries or ()
+        if delivery.key in outcome.seen
     ]
     for statement, columns, rows in (
         (_SAVE_OUTCOMES, _OUTCOME_COLUMNS, [_outcome_row(outcome) for outcome in outcomes]),
@@ -174,7 +138,7 @@ def save_outcomes(connection: Connection, outcomes: Sequence[Outcome]) -> None:
             execute_many(connection, statement, columns, rows)
 
 
-def _load_facts(connection: Connection, lead_ids: Sequence[int]) -> Mapping[int, Facts]:
+def _load_facts(connection: Connection, lead_ids: Sequence[int]) -> Mapping[int, tuple[Facts, int]]:
     values = {"lead_ids": list(lead_ids)}
     outcomes = connection.execute(_OUTCOMES, values).all()
     if not outcomes:
@@ -189,7 +153,7 @@ def _load_facts(connection: Connection, lead_ids: Sequence[int]) -> Mapping[int,
         deliveries.setdefault(row.lead_id, []).append(
             Delivery(row.key, row.delivery_id, row.name, row.buyer_id, row.status, row.reason, row.revenue)
         )
-    return {row.lead_id: _read_facts(row, buyers, deliveries) for row in outcomes}
+    return {row.lead_id: (_read_facts(row, buyers, deliveries), row.last_reply_id) for row in outcomes}
 
 
 def _read_facts(
@@ -235,8 +199,8 @@ def _buyer_row(lead_id: int, buyer: Buyer) -> tuple[object, ...]:
     return (lead_id, buyer.key, buyer.id, buyer.bid, buyer.name, buyer.status, buyer.revenue, buyer.currency)
 
 
-def _delivery_row(outcome: Outcome, delivery: Delivery) -> tuple[object, ...]:
+def _delivery_row(lead_id: int, delivery: Delivery, seen: Seen) -> tuple[object, ...]:
     return (
-        outcome.lead_id, delivery.key, delivery.id, delivery.name, delivery.buyer_id, delivery.status, delivery.reason,
-        delivery.revenue, outcome.seen_at, outcome.seen_at,
+        lead_id, delivery.key, delivery.id, delivery.name, delivery.buyer_id, delivery.status, delivery.reason,
+        delivery.revenue, *seen,
     )  # fmt: skip

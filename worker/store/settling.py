@@ -2,7 +2,7 @@
 
 Only leads that still carry the claim's id (the fencing token of M. Kleppmann, "How to do distributed locking", 2016)
 under an unexpired lease are written about: a worker paused past its lease has lost them and changes nothing.
-Neighbours: `worker.store.claims` before it, `worker.store.outcomes` after it.
+Neighbours: `worker.store.claims` before it, `worker.store.worklist` after it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ _SETTLE = text(f"""
         failure_streak = case when s.failed then least(w.failure_streak + 1, 10000) when s.asked then 0
             else w.failure_streak end,
         last_poll_at = case when s.asked then :now else w.last_poll_at end,
-        last_note = s.note, not_found_since = s.not_found_since, told_digest = s.told_digest
+        last_note = coalesce(nullif(s.note, ''), w.last_note),
+        not_found_since = s.not_found_since, told_digest = s.told_digest
     from {unnest(_STEP_COLUMNS, "s")}
     where w.lead_id = s.lead_id and w.claim_id = :claim and w.lease_until > :now
     returning w.lead_id

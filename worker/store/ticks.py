@@ -15,7 +15,10 @@ _TAKE = text("""
     on conflict (duty) do update set at = :now where ticks.at <= :due_before or ticks.at > :now + interval '1 minute'
     returning true
 """)
-_LIVE_CLAIMS = text("select count(*) from resolver.claims where lease_until > :now")
+_LIVE_CLAIMS = text("""
+    select a.name, count(*) as claims from resolver.claims c join resolver.accounts a on a.id = c.account_id
+    where c.lease_until > :now group by a.name
+""")
 _UNPERSISTED = text("select exists (select from resolver.unpersisted where parked_because is null)")
 _LAST = text("select at from resolver.ticks where duty = :duty")
 
@@ -31,9 +34,9 @@ def read_last(connection: Connection, duty: str) -> datetime | None:
     return at
 
 
-def count_live_claims(connection: Connection, now: datetime) -> int:
-    """How many claims are being worked on."""
-    return int(connection.execute(_LIVE_CLAIMS, {"now": now}).scalar_one())
+def count_live_claims(connection: Connection, now: datetime) -> dict[str, int]:
+    """How many claims are being worked on, by account."""
+    return {row.name: row.claims for row in connection.execute(_LIVE_CLAIMS, {"now": now})}
 
 
 def has_unpersisted(connection: Connection) -> bool:

@@ -1,0 +1,141 @@
+"""What is known, and how news joins it: nothing that was told is ever lost to silence."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.domain.facts import LARGEST_TOTAL, Buyer, Delivery, Facts, Named, Row, derive_facts, merge_facts
+from worker.domain.lifecycle import FINAL, OPEN, State
+
+words = st.none() | st.sampled_from(["a", "b", "Sold", "Unsold"])
+flags = st.none() | st.booleans()
+amounts = st.none() | st.decimals(-100, 100, places=2)
+named = st.none() | st.builds(Named, words, words).filter(lambda value: value != Named())
+keys = st.sampled_from(["1", "2", "3"])
+buyers = st.builds(Buyer, keys, words, words, words, words, amounts, words)
+deliveries = st.builds(Delivery, keys, words, words, words, words, words, amounts)
+
+
+def rows_of(row: st.SearchStrategy[Row]) -> st.SearchStrategy[tuple[Row, ...] | None]:
+    return st.none() | st.lists(row, max_size=3, unique_by=lambda value: value.key).map(tuple)
+
+
+all_facts = st.builds(
+    Facts,
+    flags, st.none() | st.integers(-100, 1), words, words, words, named, named, flags, rows_of(buyers),
+    rows_of(deliveries), amounts, amounts, flags, words, words,
+    st.none() | st.datetimes(timezones=st.just(UTC)), words,
+)  # fmt: skip
+
+
+@given(all_facts)
+def test_silence_changes_nothing(known: Facts) -> None:
+    assert merge_facts(known, Facts()) == known
+
+
+@given(all_facts)
+def test_the_first_news_is_taken_as_it_is(told: Facts) -> None:
+    assert merge_facts(Facts(), told) == told
+
+
+@given(all_facts, all_facts)
+def test_being_told_twice_is_being_told_once(known: Facts, told: Facts) -> None:
+    once = merge_facts(known, told)
+    assert merge_facts(once, told) == once
+
+
+@given(all_facts, all_facts)
+def test_what_is_absent_never_erases(known: Facts, told: Facts) -> None:
+    merged = merge_facts(known, told)
+    for name in (f.name for f in fields(Facts)):
+        if getattr(known, name) is not None:
+            assert getattr(merged, name) is not None
+        if getattr(told, name) is None:
+            assert getattr(merged, name) == getattr(known, name)
+
+
+@given(all_facts, all_facts)
+def test_no_row_is_lost_and_none_is_doubled(known: Facts, told: Facts) -> None:
+    merged = merge_facts(known, told)
+    for name in ("buyers", "deliveries"):
+        of = [{row.key for row in getattr(facts, name) or ()} for facts in (known, told, merged)]
+        assert of[2] == of[0] | of[1]
+        assert len(of[2]) == len(getattr(merged, name) or ())
+
+
+@given(all_facts, st.sampled_from(State))
+def test_deriving_twice_is_deriving_once(facts: Facts, state: State) -> None:
+    once = derive_facts(facts, state)
+    assert derive_facts(once, state) == once
+
+
+def test_a_known_revenue_is_never_overwritten_with_nothing() -> None:
+    known = Facts(buyers=(Buyer("3", status="Sold", revenue=Decimal(5), currency="GBP"),))
+    told = Facts(buyers=(Buyer("3", status="Sold"),))
+    merged = derive_facts(merge_facts(known, told), State.APPROVED)
+    assert (merged.revenue, merged.sold, merged.currency) == (Decimal(5), True, "GBP")
+
+
+def test_revenue_is_the_sum_over_the_buyers_that_bought() -> None:
+    rows = (
+        Buyer("1", status="Sold", revenue=Decimal("5.50")),
+        Buyer("2", status="SOLD", revenue=Decimal("2.25")),
+        Buyer("3", status="Unsold", revenue=Decimal(100)),
+        Buyer("4", status="Sold"),
+    )
+    assert derive_facts(Facts(buyers=rows), State.APPROVED).revenue == Decimal("7.75")
+    assert derive_facts(Facts(buyers=rows[2:], revenue=Decimal(9)), State.APPROVED).revenue == Decimal(9)
+
+
+def test_a_sum_too_large_for_its_column_is_not_told() -> None:
+    rows = tuple(Buyer(str(n), status="Sold", revenue=LARGEST_TOTAL / 1000) for n in range(1000))
+    assert derive_facts(Facts(buyers=rows), State.APPROVED).revenue is None
+    assert derive_facts(Facts(buyers=rows[1:]), State.APPROVED).revenue == LARGEST_TOTAL * 999 / 1000
+
+
+SALES = [
+    # what was told, states in which that is so, whether it was sold
+    (Facts(buyers=(Buyer("1", status="Sold"),)), tuple(State), True),
+    (Facts(deliveries=(Delivery("1", status="sold"),)), tuple(State), True),
+    (Facts(buyers=(Buyer("1", status="Unsold"),)), tuple(FINAL), False),
+    (Facts(buyers=(Buyer("1", status="Unsold"),)), tuple(OPEN), None),
+    (Facts(buyers=()), (State.APPROVED, State.RETURNED), False),
+    (Facts(buyers=()), tuple(OPEN), None),
+    (Facts(deliveries=(Delivery("1", status="Unsold"),)), (State.APPROVED,), None),
+    (Facts(), (State.REJECTED,), False),
+    (Facts(), (State.APPROVED, State.RETURNED, State.ABANDONED, *OPEN), None),
+    (Facts(sold=True), (State.APPROVED,), True),
+]
+
+
+@pytest.mark.parametrize(("facts", "states", "sold"), SALES)
+def test_a_sale_is_told_and_no_sale_is_said_only_at_the_end(
+    facts: Facts, states: tuple[State, ...], sold: bool | None
+) -> None:
+    assert {derive_facts(facts, state).sold for state in states} == {sold}
+
+
+def test_a_buyer_that_is_left_out_later_stays() -> None:
+    known = Facts(buyers=(Buyer("1", status="Unsold"), Buyer("2", status="Sold")))
+    told = Facts(buyers=(Buyer("2", status="Returned"),))
+    assert merge_facts(known, told).buyers == (Buyer("1", status="Unsold"), Buyer("2", status="Returned"))
+    assert merge_facts(known, Facts(buyers=())) == known
+
+
+def test_another_campaign_brings_its_own_name() -> None:
+    known = Facts(campaign=Named("1", "Solar"), supplier=Named(None, "Clicks"))
+    told = Facts(campaign=Named("2"), supplier=Named("9"))
+    assert merge_facts(known, told) == Facts(campaign=Named("2"), supplier=Named("9", "Clicks"))
+    assert merge_facts(known, Facts(campaign=Named("1"))).campaign == Named("1", "Solar")
+
+
+def test_moments_and_flags_are_replaced_by_news() -> None:
+    known = Facts(payout_pending=True, processed_at=datetime(2022, 1, 1, tzinfo=UTC))
+    told = replace(known, payout_pending=False, payout=Decimal(0))
+    assert merge_facts(known, told) == told

@@ -1,0 +1,257 @@
+"""Every reply LeadByte has published or been seen to give, and what it means: a table, reply → state and facts."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from worker.domain.answers import Answer
+from worker.domain.classify import Meaning, Reading, classify_reply
+from worker.domain.facts import Buyer, Facts, derive_facts
+from worker.domain.lifecycle import State
+from worker.leadbyte.wire import decode_body
+
+QUEUE_ID = "ac1e0206-12eaee18-63765b37-471b-f60cd31d"
+
+
+def read(body: str, http_status: int = 200) -> Reading:
+    answer = Answer(http_status, body.encode())
+    decoded = decode_body(answer.body)
+    return classify_reply(QUEUE_ID, answer.http_status, decoded.document, decoded.text)
+
+
+def poll(status: str | None, response: object, **more: object) -> str:
+    """The documented envelope around a `response` object."""
+    record: dict[str, Any] = {"queueId": QUEUE_ID, "response": response, **more}
+    if status is not None:
+        record["status"] = status
+    return json.dumps({"status": "Success", "code": 1, "message": "OK", "records": [record]})
+
+
+APPROVED = """{"status":"Success","code":1,"message":"OK","records":[
+ {"queueId":"ac1e0206-12eaee18-63765b37-471b-f60cd31d","status":"Approved","processed":"2022-11-17T16:03:04Z","response":{"code":1,"response":"OK","info":[],"leadId":7185867,
+ "rejectionId":null,"processTime":0.43,"timestamp":"2022-11-17T16:03:04Z","payout":"2.00"}}]}"""
+PENDING_OF_2018 = {
+    "code": 1, "response": "OK", "info": [], "leadId": 5697371, "processTime": 0.43,
+    "timestamp": "2018-07-21T12:59:03Z", "payout": "Pending",
+}  # fmt: skip
+HLR_REJECTION = {
+    "code": -8, "response": "HLR rejection", "info": {"status": "UNDELIV", "code": "EC_UNKNOWN_SUBSCRIBER"},
+    "leadId": None, "processTime": 0.77, "timestamp": "2016-03-17T11:53:39Z",
+}  # fmt: skip
+SUBMITTED = """{"status":"Success","code":1,"message":"","results":[{"queueId":"%s","status":"Queued","code":1}]}"""
+UNSOLD = {"code": 1, "response": "OK", "info": ["No buyer"], "leadId": 7185867, "rejectionId": None}
+
+
+def at(text: str) -> dict[str, Any]:
+    return {"processed_at": datetime.fromisoformat(text), "processed_raw": text}
+
+
+PUBLISHED: dict[str, tuple[str, State | None, Facts]] = {
+    "approved": (
+        APPROVED,
+        State.APPROVED,
+        Facts(
+            campaign_accepted=True,
+            result_code=1,
+            result_reason="OK",
+            lead_id="7185867",
+            payout=Decimal("2.00"),
+            payout_pending=False,
+            **at("2022-11-17T16:03:04Z"),
+        ),
+    ),
+    "accepted, buyers deciding (2018), in a record that says Approved": (
+        poll("Approved", PENDING_OF_2018),
+        State.PENDING,
+        Facts(
+            campaign_accepted=True,
+            result_code=1,
+            result_reason="OK",
+            lead_id="5697371",
+            payout_pending=True,
+            **at("2018-07-21T12:59:03Z"),
+        ),
+    ),
+    "accepted, buyers deciding (2018), in a record without a status": (
+        poll(None, PENDING_OF_2018),
+        State.PENDING,
+        Facts(
+            campaign_accepted=True,
+            result_code=1,
+            result_reason="OK",
+            lead_id="5697371",
+            payout_pending=True,
+            **at("2018-07-21T12:59:03Z"),
+        ),
+    ),
+    "refused by the campaign": (
+        poll("Rejected", {**HLR_REJECTION, "rejectionId": 991}),
+        State.REJECTED,
+        Facts(
+            campaign_accepted=False,
+            result_code=-8,
+            result_reason="HLR rejection",
+            rejection_id="991",
+            **at("2016-03-17T11:53:39Z"),
+        ),
+    ),
+    "refused by the campaign, as published, without a rejection ID": (
+        poll("Rejected", HLR_REJECTION),
+        State.REJECTED,
+        Facts(
+            campaign_accepted=False, result_code=-8, result_reason="HLR rejection", **at("2016-03-17T11:53:39Z")
+        ),
+    ),
+    "accepted, and unsold": (
+        poll("Rejected", UNSOLD),
+        State.REJECTED,
+        Facts(campaign_accepted=True, result_code=1, result_reason="OK", lead_id="7185867"),
+    ),
+    "rejected, and not told in which of its two meanings": (poll("Rejected", None), State.REJECTED, Facts()),
+    "queued, as the submission answers": (SUBMITTED % QUEUE_ID, State.QUEUED, Facts(result_code=1)),
+    "queued, as a poll may word it": (poll("Queued", None, processed=None), State.QUEUED, Facts()),
+    "pending": (poll("Pending", {"leadId": 7}), State.PENDING, Facts(campaign_accepted=True, lead_id="7")),
+    "quarantined": (
+        poll("Quarantined", {"code": None, "response": "Quarantined", "leadId": None, "quarantineId": "2932682"}),
+        State.QUARANTINED,
+        Facts(result_reason="Quarantined", quarantine_id="2932682"),
+    ),
+    "quarantined, with its ID in a block of the record": (
+        poll("Quarantine", None, quarantine={"id": 8419715}),
+        State.QUARANTINED,
+        Facts(quarantine_id="8419715"),
+    ),
+    "returned": (
+        poll("Returned", UNSOLD),
+        State.RETURNED,
+        Facts(campaign_accepted=True, result_code=1, result_reason="OK", lead_id="7185867"),
+    ),
+    "processing": (poll("Processing", None), None, Facts()),
+    "processed, and no more": (poll("Processed", None), None, Facts()),
+    "processed, with a refusal beside it": (
+        poll("Processed", {"code": "-2"}),
+        State.REJECTED,
+        Facts(campaign_accepted=False, result_code=-2),
+    ),
+    "processed, with a lead ID beside it": (
+        poll("Processed", {"leadId": 7}),
+        State.PENDING,
+        Facts(campaign_accepted=True, lead_id="7"),
+    ),
+    "processed, with a buyer beside it": (
+        poll("Processed", {"buyers": [{"id": 3, "status": "Sold"}]}),
+        State.APPROVED,
+        Facts(campaign_accepted=True, buyers=(Buyer("3", "3", status="Sold"),)),
+    ),
+    "an ID without a code": (poll("Rejected", {"rejectionId": 5}), State.REJECTED, Facts(
+        campaign_accepted=False, rejection_id="5")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PUBLISHED)
+def test_a_published_reply_means_what_its_document_says(case: str) -> None:
+    body, state, facts = PUBLISHED[case]
+    reading = read(body)
+    assert reading.meaning is Meaning.TOLD
+    assert reading.state is state
+    assert reading.facts == facts
+
+
+@pytest.mark.parametrize("code", [-2, -3, -4, -5, -7, -8, -9, -10, -11, -12, -13, -14, -15, -16, -100])
+@pytest.mark.parametrize("spell", [int, str, float])
+def test_each_documented_refusal_says_that_the_campaign_refused(code: int, spell: type) -> None:
+    reading = read(poll("Rejected", {"code": spell(code), "response": "a reason", "leadId": None}))
+    assert (reading.state, reading.facts.campaign_accepted) == (State.REJECTED, False)
+    assert (reading.facts.result_code, reading.facts.result_reason) == (code, "a reason")
+
+
+def test_both_meanings_of_rejected_are_told_apart_and_neither_was_sold() -> None:
+    refused, unsold = (read(poll("Rejected", response)).facts for response in (HLR_REJECTION, UNSOLD))
+    assert (refused.campaign_accepted, unsold.campaign_accepted) == (False, True)
+    assert derive_facts(refused, State.REJECTED).sold is False
+    assert derive_facts(unsold, State.REJECTED).sold is False
+
+
+@pytest.mark.parametrize("word", ["approved", "APPROVED", " Approved ", "aPPROVED"])
+@pytest.mark.parametrize("envelope", ["records", "results", "Records", "record_s"])
+@pytest.mark.parametrize("name", ["queueId", "queueRef", "queue_id", "QUEUE_REF", "queue id"])
+def test_words_and_names_are_matched_however_they_are_spelt(word: str, envelope: str, name: str) -> None:
+    reading = read(json.dumps({"status": "Success", envelope: [{name: QUEUE_ID, "status": word}]}))
+    assert (reading.meaning, reading.state) == (Meaning.TOLD, State.APPROVED)
+
+
+OURS = {"queueId": QUEUE_ID, "status": "Approved", "response": {"code": 1, "leadId": 7}}
+STRANGER = {**OURS, "queueId": "ac1e0206-00000000-62ce91e7-ffff-00000000", "status": "Rejected"}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"records": [OURS]},
+        {"records": OURS},
+        {"records": {"17": OURS}},
+        {"records": [OURS, STRANGER]},
+        {"records": [STRANGER, OURS]},
+        {"records": [OURS, OURS]},
+        {"records": [None, 7, "x", OURS]},
+        {"records": None, "results": [OURS]},
+        OURS,
+    ],
+)
+def test_the_record_of_our_lead_is_found_wherever_it_stands(document: object) -> None:
+    reading = read(json.dumps(document))
+    assert (reading.meaning, reading.state, reading.facts.lead_id) == (Meaning.TOLD, State.APPROVED, "7")
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        ({"records": [STRANGER]}, "records of other leads only"),
+        ({"records": STRANGER}, "records of other leads only"),
+        ({"records": [{**OURS, "queueId": QUEUE_ID[:-1]}]}, "records of other leads only"),
+        ({"records": [{**OURS, "queueId": QUEUE_ID.upper()}]}, "records of other leads only"),
+        ({"records": [{**OURS, "queueId": None}]}, "records of other leads only"),
+        ({"records": [{**OURS, "queueId": [QUEUE_ID]}]}, "records of other leads only"),
+        ({"records": []}, "no record"),
+        ({"records": "none"}, "no record"),
+        ({"records": [[OURS]]}, "no record"),
+        ({"records": [OURS, {**OURS, "status": "Rejected"}]}, "contradict"),
+    ],
+)
+def test_no_record_of_our_lead_is_a_failed_poll_and_tells_nothing(document: object, reason: str) -> None:
+    reading = read(json.dumps(document))
+    assert (reading.meaning, reading.state, reading.facts) == (Meaning.FAILED, None, Facts())
+    assert reason in reading.reason
+
+
+def test_what_stands_at_the_root_is_nobodys_where_there_are_two_records() -> None:
+    root = {"buyers": [{"id": 1, "status": "Sold", "revenue": 5}], "campaign": "Solar"}
+    alone, shared = (read(json.dumps({**root, "records": rows})).facts for rows in ([OURS], [OURS, STRANGER]))
+    assert alone.buyers is not None
+    assert alone.campaign is not None
+    assert (shared.buyers, shared.campaign) == (None, None)
+
+
+@pytest.mark.parametrize("status", ["Transmogrified", "Invalid", "Error", "approved!", "None of these"])
+def test_an_unknown_status_keeps_the_lead_open_and_keeps_its_facts(status: str) -> None:
+    reading = read(poll(status, UNSOLD))
+    assert (reading.meaning, reading.state) == (Meaning.UNKNOWN_STATUS, None)
+    assert status in reading.reason
+    assert reading.facts.lead_id == "7185867"
+
+
+@pytest.mark.parametrize("status", [None, "", "-", "{status}", 0.5, True])
+def test_a_record_without_a_known_word_is_never_final(status: str | float | None) -> None:
+    reading = read(json.dumps({"records": [{**OURS, "status": status}]}))
+    assert (reading.meaning, reading.state) == (Meaning.UNKNOWN_STATUS, None)
+
+
+def test_a_processed_moment_is_understood_in_utc() -> None:
+    reading = read(poll("Approved", None, processed="2022-11-17T17:03:04+01:00"))
+    assert reading.facts.processed_at == datetime(2022, 11, 17, 16, 3, 4, tzinfo=UTC)
+    assert reading.facts.processed_raw == "2022-11-17T17:03:04+01:00"

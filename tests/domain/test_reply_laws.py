@@ -1,0 +1,131 @@
+"""Laws of every reply, however hostile: nothing raises, nothing is attributed wrongly, everything can be stored."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.domain.answers import Answer
+from worker.domain.classify import Meaning, classify_reply
+from worker.domain.decide import digest_reading
+from worker.domain.facts import Buyer, Delivery, Facts, derive_facts, merge_facts
+from worker.domain.lifecycle import State
+from worker.domain.values import JSON, fold_key
+from worker.leadbyte.wire import decode_body, decode_text, prepare_for_journal
+
+QUEUE_ID = "ac1e0206-12eaee18-63765b37-471b-f60cd31d"
+
+# Names and words that the reader looks for, so that chance comes near what it understands.
+NAMES = [
+    "records", "results", "record", "response", "queueId", "queueRef", "status", "code", "message", "errors", "leadId",
+    "rejectionId", "payout", "revenue", "buyers", "buyer", "deliveries", "delivery", "campaign", "supplier", "id",
+    "bid", "name", "reason", "currency", "processed", "timestamp", "quarantine", "lead",
+]  # fmt: skip
+WORDS = [
+    "Approved",
+    "Rejected",
+    "Pending",
+    "Processed",
+    "Not Found",
+    "Error",
+    "Sold",
+    "12.50",
+    "-",
+    "null",
+    "X\x00\ud800",
+]
+
+texts = st.sampled_from(WORDS) | st.text(st.characters(codec=None), max_size=10)
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | texts
+names = st.sampled_from(NAMES) | st.text(st.characters(codec=None), max_size=5)
+
+
+def documents(ids: st.SearchStrategy[JSON]) -> st.SearchStrategy[JSON]:
+    """Documents near LeadByte's shape, whose records may carry these IDs."""
+    leaves: st.SearchStrategy[JSON] = scalars | ids
+    any_json: st.SearchStrategy[JSON] = st.recursive(
+        leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=4), max_leaves=10
+    )
+    record = st.fixed_dictionaries(
+        {}, optional={"queueId": ids, "status": texts, "response": any_json, "buyers": any_json, "campaign": any_json}
+    )
+    envelope = st.fixed_dictionaries(
+        {}, optional={"status": texts, "records": st.lists(record, max_size=3), "results": any_json, "buyers": any_json}
+    )
+    return st.one_of(any_json, envelope)
+
+
+strangers: st.SearchStrategy[JSON] = st.sampled_from([None, 7, QUEUE_ID[:-1], QUEUE_ID.upper(), "x" + QUEUE_ID])
+ours_or_not: st.SearchStrategy[JSON] = st.just(QUEUE_ID) | strangers
+statuses = st.sampled_from([200, 204, 302, 400, 401, 404, 429, 500, 503]) | st.integers(100, 599)
+bodies = st.one_of(
+    st.binary(),
+    documents(ours_or_not).map(lambda document: json.dumps(document).encode()),
+    documents(ours_or_not).map(lambda document: json.dumps(document)[:-3].encode()),
+)
+
+
+def is_storable(text: str) -> bool:
+    """Whether Postgres takes it: UTF-8 without NUL."""
+    return "\x00" not in text and text.encode("utf-8", "ignore").decode() == text
+
+
+@given(statuses, documents(ours_or_not), texts)
+def test_no_document_makes_the_reader_raise(http_status: int, document: JSON, text: str) -> None:
+    reading = classify_reply(QUEUE_ID, http_status, document, text)
+    digest_reading(reading)
+    assert reading.reason
+    assert (reading.state is None and reading.facts == Facts()) or reading.meaning in {
+        Meaning.TOLD,
+        Meaning.UNKNOWN_STATUS,
+    }
+
+
+@given(statuses, documents(strangers))
+def test_nothing_is_ever_learned_from_records_of_other_leads(http_status: int, document: JSON) -> None:
+    reading = classify_reply(QUEUE_ID, http_status, document)
+    assert reading.meaning not in {Meaning.TOLD, Meaning.UNKNOWN_STATUS}
+    assert reading.facts == Facts()
+
+
+@given(statuses, bodies)
+def test_every_answer_can_be_stored_and_read_again(http_status: int, body: bytes) -> None:
+    answer = Answer(http_status, body)
+    decoded = decode_body(answer.body)
+    reading = classify_reply(QUEUE_ID, answer.http_status, decoded.document, decoded.text)
+    kept, _ = prepare_for_journal(decoded, keep_lead_data=False)
+    assert is_storable(kept)
+    assert is_storable(reading.reason)
+    assert all(is_storable(str(value)) for value in iterate_values(reading.facts))
+    again = decode_text(kept)
+    assert again.is_json is decoded.is_json
+    assert classify_reply(QUEUE_ID, http_status, again.document, again.text) == reading
+
+
+@given(documents(ours_or_not), st.sampled_from(State))
+def test_reading_the_same_reply_again_changes_no_fact(document: JSON, state: State) -> None:
+    told = classify_reply(QUEUE_ID, 200, decode_text(json.dumps(document)).document).facts
+    once = derive_facts(merge_facts(Facts(), told), state)
+    assert derive_facts(merge_facts(once, told), state) == once
+
+
+@given(documents(ours_or_not))
+def test_what_is_dropped_from_the_journal_is_lead_data_alone(document: JSON) -> None:
+    decoded = decode_text(json.dumps(document))
+    kept, cut = prepare_for_journal(decoded, keep_lead_data=False)
+    assert (json.loads(kept) == decoded.document) is (cut is None)
+    assert (cut is None) or "lead" in {fold_key(name) for name in iterate_names(decoded.document)}
+
+
+def iterate_names(value: JSON) -> list[str]:
+    if isinstance(value, dict):
+        return [*value, *(name for inner in value.values() for name in iterate_names(inner))]
+    return [name for inner in value for name in iterate_names(inner)] if isinstance(value, list) else []
+
+
+def iterate_values(facts: Facts) -> list[object]:
+    rows: list[Buyer | Delivery] = [*(facts.buyers or ()), *(facts.deliveries or ())]
+    plain = [facts.result_reason, facts.lead_id, facts.campaign, facts.supplier, facts.currency, facts.processed_raw]
+    return [*plain, *(value for row in rows for value in (row.key, row.id, row.name, row.status))]

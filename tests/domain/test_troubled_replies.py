@@ -1,0 +1,91 @@
+"""Answers that tell nothing of the lead: whose trouble each of them is, the lead's or the account's."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from worker.domain.classify import Meaning, Reading, classify_reply
+from worker.domain.facts import Facts
+from worker.leadbyte.wire import decode_body
+
+QUEUE_ID = "ac1e0206-12eaee18-63765b37-471b-f60cd31d"
+OURS = json.dumps({"records": [{"queueId": QUEUE_ID, "status": "Approved"}]})
+
+
+def read(http_status: int, body: str) -> Reading:
+    decoded = decode_body(body.encode())
+    return classify_reply(QUEUE_ID, http_status, decoded.document, decoded.text)
+
+
+def complain(*words: object, message: object = None) -> str:
+    return json.dumps({"status": "Error", "message": message, "errors": list(words)})
+
+
+LOGIN = "<!DOCTYPE html><title>LeadByte - Log in</title>"
+FAILED, REFUSED, THROTTLED, NOT_FOUND = Meaning.FAILED, Meaning.REFUSED, Meaning.THROTTLED, Meaning.NOT_FOUND
+
+TROUBLES = [
+    # HTTP status, body, meaning, a part of the reason
+    (401, "", REFUSED, "HTTP 401"),
+    (403, "<html>Forbidden</html>", REFUSED, "HTTP 403"),
+    (401, complain("Invalid API key"), REFUSED, "Invalid API key"),
+    (200, complain(message="Invalid API key"), REFUSED, "Invalid API key"),
+    (400, complain({"message": "Key not recognised"}), REFUSED, "Key not recognised"),
+    (200, complain("API key lacks permission: API queue"), REFUSED, "lacks permission"),
+    (500, complain("Unauthorised"), REFUSED, "Unauthorised"),
+    (200, LOGIN, REFUSED, "login or suspended"),
+    (200, "<html><p>This account is suspended.</html>", REFUSED, "login or suspended"),
+    (429, "", THROTTLED, "HTTP 429"),
+    (429, complain(message="Too many requests for this API key"), THROTTLED, "Too many requests"),
+    (200, complain(message="Rate limit exceeded"), THROTTLED, "Rate limit"),
+    (503, complain(message="too many requests"), THROTTLED, "too many requests"),
+    (404, "", NOT_FOUND, "HTTP 404"),
+    (404, "<html>404</html>", NOT_FOUND, "HTTP 404"),
+    (404, complain("whatever"), NOT_FOUND, "whatever"),
+    (200, complain("Lead not found"), NOT_FOUND, "Lead not found"),
+    (400, complain("No such queue"), NOT_FOUND, "No such queue"),
+    (200, json.dumps({"records": [{"queueId": QUEUE_ID, "status": "Not Found"}]}), NOT_FOUND, "Not Found"),
+    (200, json.dumps({"results": [{"queueRef": QUEUE_ID, "status": "not_found"}]}), NOT_FOUND, "Not Found"),
+    (200, '{"status":"Error"}', FAILED, "without a message"),
+    (200, '{"status":"error","message":"","errors":null}', FAILED, "without a message"),
+    (200, '{"status":"Error","errors":["a","b","a",{"error":"c"},{},7,null]}', FAILED, "a; b; c"),
+    (200, '{"status":"Failed","message":"System busy"}', FAILED, "System busy"),
+    (500, OURS, FAILED, "HTTP 500"),
+    (503, "", FAILED, "HTTP 503"),
+    (599, complain("Lead not found"), FAILED, "HTTP 599"),
+    (100, OURS, FAILED, "HTTP 100"),
+    (302, OURS, FAILED, "HTTP 302"),
+    (400, OURS, FAILED, "HTTP 400"),
+    (200, "", FAILED, "empty"),
+    (204, "", FAILED, "empty"),
+    (200, " \n", FAILED, "empty"),
+    (200, "null", FAILED, "empty"),
+    (200, "[]", FAILED, "empty"),
+    (200, "{}", FAILED, "empty"),
+    (200, '""', FAILED, "no JSON object"),
+    (200, "7", FAILED, "no JSON object"),
+    (200, f"[{OURS}]", FAILED, "no JSON object"),
+    (200, OURS[: len(OURS) // 2], FAILED, "no JSON object"),
+    (200, "Approved", FAILED, "no JSON object"),
+    (200, "<html>We'll be back</html>", FAILED, "a web page"),
+    (200, '{"status":"Success"}', FAILED, "records of other leads only"),
+]
+
+
+@pytest.mark.parametrize(("http_status", "body", "meaning", "reason"), TROUBLES)
+def test_a_trouble_is_told_by_its_content(http_status: int, body: str, meaning: Meaning, reason: str) -> None:
+    reading = read(http_status, body)
+    assert (reading.meaning, reading.state, reading.facts) == (meaning, None, Facts())
+    assert reason in reading.reason
+
+
+@pytest.mark.parametrize("http_status", [200, 201, 299])
+def test_every_success_is_read(http_status: int) -> None:
+    assert read(http_status, OURS).meaning is Meaning.TOLD
+
+
+def test_a_reason_is_one_line_whatever_is_complained() -> None:
+    reading = read(200, complain("first\nsecond\x1b[31m\u2028third"))
+    assert reading.reason == "LeadByte answered an error: first second [31m third"

@@ -1,0 +1,48 @@
+"""The transports under test, and plain ways of asking with them. A further transport is a further line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from worker.domain.answers import Asked
+from worker.leadbyte.requests_transport import RequestsTransport
+from worker.leadbyte.transport import Request, Transport
+from worker.sandbox import SandboxClient, SandboxSettings, running_sandbox
+
+TRANSPORTS: list[Callable[[], Transport]] = [
+    RequestsTransport,
+]
+KEY = "sandbox-key"
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
+    made: Transport = request.param()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def fetch(transport: Transport) -> Callable[..., Asked]:
+    """Ask one URL; the deadline is generous unless the test is about it."""
+
+    def ask(url: str, *, timeout_seconds: float = 10.0) -> Asked:
+        requests = [Request(0, url)]
+        ((_, asked),) = transport.fetch_many(requests, parallel=1, timeout_seconds=timeout_seconds)
+        return asked
+
+    return ask
+
+
+@pytest.fixture(scope="session")
+def box() -> Iterator[SandboxClient]:
+    with running_sandbox(SandboxSettings(key=KEY, drip_seconds=0.05)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def poll_url(box: SandboxClient) -> Callable[[str], str]:
+    """The URL that polls a magic queue ID: a name of a story or a fault."""
+    return lambda name: f"{box.base_url}/apiqueue/sandbox-{name}-1?key={KEY}"

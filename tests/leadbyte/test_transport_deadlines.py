@@ -1,0 +1,95 @@
+"""Every transport: one total deadline, whatever trickles in and in whichever phase."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.leadbyte.raw_server import JSON_OK, Conversation, encode, serve
+from worker.domain.answers import Answer, Asked, NoAnswer, Silence
+
+Fetch = Callable[..., Asked]
+PollUrl = Callable[[str], str]
+
+_DEADLINE_SECONDS = 0.3
+_GENEROUS_SECONDS = 5.0
+_LATE = NoAnswer(Silence.TIMEOUT)
+
+
+def fetch_in_time(fetch: Fetch, url: str) -> Asked:
+    began = time.monotonic()
+    asked = fetch(url, timeout_seconds=_DEADLINE_SECONDS)
+    assert time.monotonic() - began < _GENEROUS_SECONDS
+    return asked
+
+
+def drip(data: bytes, at_once: bytes = b"") -> Callable[[Conversation], None]:
+    def speak(conversation: Conversation) -> None:
+        if conversation.read_request():
+            conversation.send(at_once)
+            conversation.drip(data, every_seconds=0.1)
+
+    return speak
+
+
+@pytest.mark.parametrize("name", ["hang", "slow", "drip"])
+def test_a_slow_answer_is_given_up_at_the_deadline(fetch: Fetch, poll_url: PollUrl, name: str) -> None:
+    assert fetch_in_time(fetch, poll_url(name)) == _LATE
+
+
+def test_a_slow_answer_within_the_deadline_is_taken(fetch: Fetch, poll_url: PollUrl) -> None:
+    asked = fetch(poll_url("slow-wait1"), timeout_seconds=20)
+    assert isinstance(asked, Answer)
+    assert json.loads(asked.body)["records"]
+
+
+@pytest.mark.parametrize(
+    ("at_once", "then"),
+    [
+        (b"", encode(JSON_OK * 10)),
+        (b"HTTP/1.1 200 OK\r\nX-", b"x" * 100),
+        (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 100),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", b"x" * 100),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\nConnection: close\r\n\r\n", b"x" * 100),
+        (b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 100),
+        (b"HTTP/1.0 200 OK\r\n\r\n", b"x" * 100),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 100),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0" * 100),
+        (b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 100\r\n\r\n", b"x" * 100),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n\x1f\x8b\x08", b"\x00" * 100),
+    ],
+)
+def test_a_byte_now_and_then_does_not_put_the_deadline_off(fetch: Fetch, at_once: bytes, then: bytes) -> None:
+    with serve(drip(then, at_once)) as server:
+        assert fetch_in_time(fetch, server.url) == _LATE
+
+
+def test_a_handshake_without_an_answer_is_given_up_at_the_deadline(fetch: Fetch) -> None:
+    with serve(Conversation.wait_for_hangup) as server:
+        assert fetch_in_time(fetch, server.url.replace("http:", "https:")) == _LATE
+
+
+def test_a_handshake_that_trickles_does_not_put_the_deadline_off(fetch: Fetch) -> None:
+    # The head of a TLS record that promises 16 KB of handshake.
+    with serve(lambda conversation: conversation.drip(b"\x16\x03\x03\x40\x00" + b"\x02" * 200, 0.1)) as server:
+        assert fetch_in_time(fetch, server.url.replace("http:", "https:")) == _LATE
+
+
+def test_a_host_of_many_dead_addresses_has_one_deadline(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        address = full.getsockname()
+        # Nobody accepts: once the backlog is full, further connections get no reply.
+        waiting = [socket.socket() for _ in range(3)]
+        for sock in waiting:
+            sock.setblocking(False)
+            sock.connect_ex(address)
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address)] * 50
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kwargs: found)
+        assert fetch_in_time(fetch, f"http://many.invalid:{address[1]}/") == _LATE
+        for sock in waiting:
+            sock.close()

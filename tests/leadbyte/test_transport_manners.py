@@ -1,0 +1,141 @@
+"""Every transport: how many at once, when, over which connections, and what it takes along."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.leadbyte.raw_server import JSON_OK, Conversation, always, encode, serve
+from worker.domain.answers import Answer, Asked
+from worker.leadbyte.transport import Request, Transport
+from worker.sandbox import SandboxSettings, running_sandbox
+
+Fetch = Callable[..., Asked]
+
+_OK = Answer(200, JSON_OK)
+
+
+def test_every_request_gets_its_own_answer(transport: Transport) -> None:
+    def speak(conversation: Conversation) -> None:
+        while head := conversation.read_request():
+            conversation.send(encode(head.split()[1]))
+
+    with serve(speak) as server:
+        requests = [Request(tag, f"{server.url}/{tag}") for tag in range(200)]
+        asked = list(transport.fetch_many(requests, parallel=8, timeout_seconds=10))
+    assert sorted(tag for tag, _ in asked) == list(range(200))
+    assert all(got == Answer(200, b"/%d" % tag) for tag, got in asked)
+
+
+def test_nothing_to_ask_is_nothing_answered(transport: Transport) -> None:
+    assert list(transport.fetch_many([], parallel=3, timeout_seconds=1)) == []
+
+
+def test_connections_are_kept_between_calls_and_parallelisms(transport: Transport) -> None:
+    with serve(always(encode(JSON_OK), keeps=True)) as server:
+        for parallel in (4, 1, 3, 4):
+            requests = [Request(tag, server.url) for tag in range(12)]
+            asked = transport.fetch_many(requests, parallel=parallel, timeout_seconds=10)
+            assert all(got == _OK for _, got in asked)
+        assert server.connections <= 4
+
+
+@pytest.mark.parametrize("parallels", [(1,), (3,), (6, 2)])
+def test_no_more_than_allowed_are_under_way_at_once(transport: Transport, parallels: tuple[int, ...]) -> None:
+    for parallel in parallels[:-1]:
+        with serve(always(encode(JSON_OK), keeps=True)) as server:
+            list(transport.fetch_many([Request(0, server.url)] * 12, parallel=parallel, timeout_seconds=10))
+    with running_sandbox(SandboxSettings(latency_seconds=0.02)) as box:
+        url = f"{box.base_url}/apiqueue/sandbox-approved-1?key=sandbox-key"
+        requests = [Request(tag, url) for tag in range(12)]
+        assert len(list(transport.fetch_many(requests, parallel=parallels[-1], timeout_seconds=10))) == 12
+        assert box.calls()["by_account"]["sandbox"]["peak_concurrency"] == parallels[-1]
+
+
+def test_no_request_is_sent_before_its_moment(transport: Transport) -> None:
+    arrived: dict[bytes, float] = {}
+
+    def speak(conversation: Conversation) -> None:
+        while head := conversation.read_request():
+            arrived[head.split()[1]] = time.monotonic()
+            conversation.send(encode(JSON_OK))
+
+    with serve(speak) as server:
+        requests = [Request(n, f"{server.url}/{n}", send_after_seconds=n * 0.1) for n in range(4)]
+        began = time.monotonic()
+        assert all(got == _OK for _, got in transport.fetch_many(requests, parallel=4, timeout_seconds=10))
+    assert all(arrived[b"/%d" % n] - began >= n * 0.1 for n in range(4))
+
+
+def test_the_wait_for_its_moment_does_not_count_against_a_requests_deadline(transport: Transport) -> None:
+    with serve(always(encode(JSON_OK), keeps=True)) as server:
+        requests = [Request(0, server.url, send_after_seconds=1.0)]
+        assert list(transport.fetch_many(requests, parallel=1, timeout_seconds=0.9)) == [(0, _OK)]
+
+
+def test_a_slow_answer_does_not_hold_up_the_others(transport: Transport) -> None:
+    others_came = threading.Event()
+
+    def speak(conversation: Conversation) -> None:
+        while head := conversation.read_request():
+            if head.startswith(b"GET /0 "):
+                others_came.wait(20)
+            conversation.send(encode(JSON_OK))
+
+    order = []
+    with serve(speak) as server:
+        requests = [Request(tag, f"{server.url}/{tag}") for tag in range(6)]
+        for tag, got in transport.fetch_many(requests, parallel=2, timeout_seconds=20):
+            assert got == _OK
+            order.append(tag)
+            if len(order) == 5:
+                others_came.set()
+    assert order[-1] == 0
+
+
+def test_whoever_stops_listening_causes_no_further_requests(transport: Transport) -> None:
+    with serve(always(encode(JSON_OK), keeps=True)) as server:
+        requests = [Request(0, server.url), *(Request(tag, server.url, send_after_seconds=0.2) for tag in range(1, 50))]
+        answers = transport.fetch_many(requests, parallel=1, timeout_seconds=10)
+        assert next(iter(answers)) == (0, _OK)
+        answers.close()  # type: ignore[attr-defined]  # of a generator, which every transport's is
+        ((tag, _),) = transport.fetch_many([Request(7, f"{server.url}/last")], parallel=1, timeout_seconds=10)
+        assert tag == 7
+        assert len(server.requests) <= 3
+
+
+def test_no_cookie_is_kept(fetch: Fetch) -> None:
+    with serve(always(encode(JSON_OK, "Set-Cookie: session=1; Path=/", "Set-Cookie: b=2"), keeps=True)) as server:
+        assert fetch(server.url) == fetch(server.url) == _OK
+        assert not any(b"cookie" in head.lower() for head in server.requests)
+
+
+def test_the_environments_proxies_and_logins_are_ignored(
+    fetch: Fetch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    logins = tmp_path / "netrc"
+    logins.write_text("machine 127.0.0.1 login somebody password secret\n", encoding="utf-8")
+    logins.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(logins))
+    with serve(always(encode(b"proxy"))) as proxy, serve(always(encode(JSON_OK))) as server:
+        for name in ("http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+            monkeypatch.setenv(name.upper(), proxy.url)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        assert fetch(server.url) == _OK
+        assert proxy.connections == 0
+        assert b"authorization" not in server.requests[0].lower()
+
+
+def test_the_request_says_what_we_take_and_who_we_are(fetch: Fetch) -> None:
+    with serve(always(encode(JSON_OK))) as server:
+        fetch(f"{server.url}/a?key=b")
+    head = server.requests[0].lower()
+    assert head.startswith(b"get /a?key=b http/1.1\r\n")
+    assert b"\r\naccept-encoding: identity\r\n" in head
+    assert b"\r\nuser-agent: lead-resolver/" in head

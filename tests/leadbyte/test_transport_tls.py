@@ -1,0 +1,58 @@
+"""Every transport: only who proves its name is spoken to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import certifi
+import pytest
+
+from tests.leadbyte.certificates import FITTING, OTHER_NAME, load_context
+from tests.leadbyte.raw_server import JSON_OK, Conversation, always, encode, serve
+from worker.domain.answers import Answer, Asked, NoAnswer, Silence
+
+Fetch = Callable[..., Asked]
+_REFUSED = NoAnswer(Silence.TLS)
+
+
+@pytest.fixture
+def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both test certificates count as authorities; that is certifi's say."""
+    bundle = tmp_path / "authorities.pem"
+    bundle.write_text(FITTING + OTHER_NAME, encoding="ascii")
+    monkeypatch.setattr(certifi, "where", lambda: str(bundle))
+
+
+@pytest.mark.usefixtures("trusted")
+def test_a_trusted_certificate_of_the_right_name_is_accepted(fetch: Fetch, tmp_path: Path) -> None:
+    with serve(always(encode(JSON_OK)), load_context(tmp_path, FITTING)) as server:
+        assert fetch(server.url) == Answer(200, JSON_OK)
+
+
+@pytest.mark.usefixtures("trusted")
+def test_a_trusted_certificate_of_another_name_is_refused_before_a_word_is_said(fetch: Fetch, tmp_path: Path) -> None:
+    with serve(always(encode(JSON_OK)), load_context(tmp_path, OTHER_NAME)) as server:
+        assert fetch(server.url) == _REFUSED
+        assert server.requests == []
+
+
+def test_a_self_signed_certificate_is_refused_before_a_word_is_said(
+    fetch: Fetch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text(FITTING, encoding="ascii")
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):  # the environment has no say either
+        monkeypatch.setenv(name, str(bundle))
+    with serve(always(encode(JSON_OK)), load_context(tmp_path, FITTING)) as server:
+        assert fetch(server.url) == _REFUSED
+        assert server.requests == []
+
+
+def test_a_server_without_tls_behind_https_is_refused(fetch: Fetch) -> None:
+    def speak(conversation: Conversation) -> None:
+        conversation.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        conversation.wait_for_hangup()
+
+    with serve(speak) as server:
+        assert fetch(server.url.replace("http:", "https:")) == _REFUSED

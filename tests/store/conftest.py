@@ -1,0 +1,48 @@
+"""Leads that are due, and claims on them by the database's own clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from worker.store.claims import Budget, Claim, claim_due_leads
+from worker.store.db import read_clock, transaction
+
+Sql = Callable[..., list[tuple[Any, ...]]]
+
+
+@pytest.fixture
+def make_due(sql: Sql) -> Callable[..., None]:
+    """Records leads `PREFIX-000001`… of an account, due a second ago, the first one first."""
+
+    def make(count: int, account: str = "acme", prefix: str = "lead") -> None:
+        sql(
+            "select track_lead(%s, %s || '-' || lpad(n::text, 6, '0')) from generate_series(1, %s) n",
+            account,
+            prefix,
+            count,
+        )
+        sql(
+            "update resolver.watches set next_poll_at = clock_timestamp() - interval '1 s' + lead_id * interval '1 us'"
+            " where queue_id like %s || '-%%'",
+            prefix,
+        )
+
+    return make
+
+
+@pytest.fixture
+def claim(engine: Engine) -> Callable[..., Claim | None]:
+    """One claim, committed, as a worker makes it; `rate` and `concurrency` are the account's budget."""
+
+    def take(
+        account: str = "acme", *, rate: float = 1000.0, concurrency: int = 50, limit: int = 100, suspects: bool = False
+    ) -> Claim | None:
+        with transaction(engine) as connection:
+            now = read_clock(connection)
+            return claim_due_leads(connection, account, Budget(rate, concurrency), now, limit, suspects=suspects)
+
+    return take

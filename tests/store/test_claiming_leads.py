@@ -1,0 +1,203 @@
+"""Claims: which leads, how many, how fast; over all workers together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from itertools import pairwise
+from threading import Barrier
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import Engine
+
+from worker.store.claims import PACE_HORIZON, Claim
+from worker.store.db import transaction
+from worker.store.settling import close_claim
+
+Sql = Callable[..., list[tuple[Any, ...]]]
+Take = Callable[..., Claim | None]
+MakeDue = Callable[..., None]
+
+
+def names(claim: Claim | None) -> list[str]:
+    return [] if claim is None else sorted(lead.queue_id for lead in claim.leads)
+
+
+def claim_at_once(claim: Take, workers: int, **options: float) -> list[Claim]:
+    together = Barrier(workers)
+
+    def work(_: int) -> Claim | None:
+        together.wait()
+        return claim(**options)
+
+    with ThreadPoolExecutor(workers) as pool:
+        return [taken for taken in pool.map(work, range(workers)) if taken is not None]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "next_poll_at = clock_timestamp() + interval '1 h'",
+        "next_poll_at = null",
+        "claim_id = 99, lease_until = clock_timestamp() + interval '1 min'",
+        "claim_id = 99, lease_until = clock_timestamp() - interval '1 min'",
+    ],
+    ids=["not due", "parked", "leased", "lease run out, not rescued yet"],
+)
+def test_only_leads_that_are_due_and_free_are_claimed(claim: Take, make_due: MakeDue, sql: Sql, change: str) -> None:
+    make_due(3)
+    sql(f"update resolver.watches set {change} where queue_id = 'lead-000002'")
+    assert names(claim()) == ["lead-000001", "lead-000003"]
+    assert claim() is None
+
+
+def test_a_claim_takes_no_lead_of_another_account(claim: Take, make_due: MakeDue) -> None:
+    make_due(2)
+    make_due(2, account="other", prefix="other")
+    assert names(claim("other")) == ["other-000001", "other-000002"]
+
+
+def test_an_account_nobody_heard_of_has_nothing_to_claim(claim: Take) -> None:
+    assert claim("stranger") is None
+
+
+@pytest.mark.parametrize("kind", ["operator", "settings", "key", "throttled"])
+def test_nothing_of_a_paused_account_is_claimed(claim: Take, make_due: MakeDue, sql: Sql, kind: str) -> None:
+    make_due(1)
+    sql("update resolver.accounts set paused_until = clock_timestamp() + interval '1 h', pause_kind = %s", kind)
+    assert claim() is None
+
+
+@pytest.mark.parametrize("kind", ["key", "throttled"])
+def test_exactly_one_probe_follows_a_pause_however_many_workers_there_are(
+    claim: Take, make_due: MakeDue, sql: Sql, kind: str
+) -> None:
+    make_due(20)
+    sql("update resolver.accounts set paused_until = clock_timestamp() - interval '1 s', pause_kind = %s", kind)
+    (probe,) = claim_at_once(claim, 4)
+    assert len(probe.leads) == 1
+    ((still_paused,),) = sql(
+        "select paused_until between clock_timestamp() + interval '50 s' and clock_timestamp() + interval '60 s'"
+        " from resolver.accounts"
+    )
+    assert still_paused
+
+
+def test_claimers_at_the_same_time_share_no_lead_and_leave_none(claim: Take, make_due: MakeDue) -> None:
+    make_due(200)
+    claims = claim_at_once(claim, 5, limit=40, rate=10_000.0, concurrency=1000)
+    assert len(claims) == 5
+    taken = [lead.lead_id for claim in claims for lead in claim.leads]
+    assert len(taken) == len(set(taken)) == 200
+
+
+def test_a_row_held_by_another_transaction_does_not_hold_up_a_claim(
+    claim: Take, make_due: MakeDue, database_url: str
+) -> None:
+    make_due(3)
+    with psycopg.connect(database_url) as elsewhere:
+        elsewhere.execute("select from resolver.watches where queue_id = 'lead-000002' for update")
+        assert names(claim()) == ["lead-000001", "lead-000003"]
+
+
+def sending_times(claims: list[Claim], sql: Sql) -> list[float]:
+    """When each request of these claims may be sent, in seconds since the first claim."""
+    claimed_at = {
+        claim_id: moment.timestamp() - 60 for claim_id, moment in sql("select id, lease_until from resolver.claims")
+    }
+    moments = sorted(claimed_at[c.id] + lead.send_after.total_seconds() for c in claims for lead in c.leads)
+    return [moment - moments[0] for moment in moments]
+
+
+def test_successive_claims_are_sent_at_the_budgets_rhythm(claim: Take, make_due: MakeDue, sql: Sql) -> None:
+    make_due(60)
+    claims = [taken for _ in range(4) if (taken := claim(rate=10.0, limit=15)) is not None]
+    moments = sending_times(claims, sql)
+    assert len(moments) == 4 * 15 - 9  # five seconds at ten a second, and one at once
+    assert moments == pytest.approx([n / 10 for n in range(51)], abs=1e-3)
+    assert claim(rate=10.0) is None
+
+
+def test_concurrent_claims_are_sent_at_the_budgets_rhythm(claim: Take, make_due: MakeDue, sql: Sql) -> None:
+    make_due(60)
+    moments = sending_times(claim_at_once(claim, 4, rate=10.0, limit=10), sql)
+    gaps = [later - earlier for earlier, later in pairwise(moments)]
+    assert len(moments) == 40
+    assert min(gaps) == pytest.approx(0.1, abs=1e-3)
+
+
+def test_nothing_is_reserved_further_ahead_than_the_horizon(claim: Take, make_due: MakeDue) -> None:
+    make_due(50)
+    taken = claim(rate=2.0)
+    assert taken is not None
+    assert max(lead.send_after for lead in taken.leads) <= PACE_HORIZON
+    assert len(taken.leads) == 11
+
+
+def test_time_that_passed_unused_is_not_saved_up(claim: Take, make_due: MakeDue, sql: Sql) -> None:
+    make_due(50)
+    sql("update resolver.accounts set next_slot_at = clock_timestamp() - interval '1 day'")
+    taken = claim(rate=2.0)
+    assert taken is not None
+    assert len(taken.leads) == 11
+
+
+def test_a_date_in_the_far_future_is_waited_for_by_no_lead_of_another_account(
+    claim: Take, make_due: MakeDue, sql: Sql
+) -> None:
+    make_due(1)
+    make_due(1, account="other", prefix="other")
+    sql("update resolver.accounts set next_slot_at = clock_timestamp() + interval '1 h' where name = 'acme'")
+    assert claim() is None
+    assert names(claim("other")) == ["other-000001"]
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 7])
+def test_concurrent_claims_never_hold_more_permits_than_the_account_has(
+    claim: Take, make_due: MakeDue, concurrency: int
+) -> None:
+    make_due(100)
+    claims = claim_at_once(claim, 5, concurrency=concurrency, limit=2, rate=10_000.0)
+    assert 0 < sum(taken.permits for taken in claims) <= concurrency
+
+
+def test_permits_come_back_when_a_claim_is_closed(claim: Take, make_due: MakeDue, engine: Engine) -> None:
+    make_due(4)
+    first = claim(concurrency=2, limit=2)
+    assert first is not None
+    assert claim(concurrency=2) is None
+    with transaction(engine) as connection:
+        close_claim(connection, first)
+    assert claim(concurrency=2) is not None
+
+
+def test_permits_come_back_when_a_claim_runs_out(claim: Take, make_due: MakeDue, sql: Sql) -> None:
+    make_due(4)
+    claim(concurrency=2, limit=2)
+    assert claim(concurrency=2) is None
+    sql("update resolver.claims set lease_until = clock_timestamp()")
+    assert claim(concurrency=2) is not None
+
+
+def test_a_suspect_is_claimed_alone_and_never_among_others(claim: Take, make_due: MakeDue, sql: Sql) -> None:
+    make_due(5)
+    sql("update resolver.watches set crashes = 1 where queue_id in ('lead-000001', 'lead-000002')")
+    assert names(claim()) == ["lead-000003", "lead-000004", "lead-000005"]
+    assert names(claim(suspects=True)) == ["lead-000001"]
+    assert names(claim(suspects=True)) == ["lead-000002"]
+    assert claim(suspects=True) is None
+
+
+def test_oldest_and_newest_both_progress_through_a_backlog(claim: Take, make_due: MakeDue) -> None:
+    make_due(100)
+    assert names(claim(limit=5)) == [f"lead-{n:06}" for n in (1, 2, 3, 99, 100)]
+
+
+def test_the_lease_outlasts_the_horizon_and_the_longest_request(claim: Take, make_due: MakeDue, sql: Sql) -> None:
+    make_due(1)
+    claim()
+    ((lease,),) = sql("select lease_until - clock_timestamp() from resolver.watches")
+    assert lease > PACE_HORIZON + timedelta(seconds=30)

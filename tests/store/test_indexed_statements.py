@@ -1,0 +1,113 @@
+"""The hot statements go by their indexes, at a hundred thousand leads."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import Engine, TextClause, text
+from sqlalchemy.engine import make_url
+
+from worker.local.postgres import EmbeddedPostgres
+from worker.store import accounts, claims, rescue, settling, worklist
+from worker.store.db import open_engine
+
+NOW = datetime.now(UTC)
+
+FILL = """
+    insert into resolver.accounts (name) values ('acme'), ('other');
+    insert into resolver.leads (account_id, queue_id)
+        select 1 + (n % 2), 'lead-' || lpad(n::text, 6, '0') from generate_series(1, 100000) n;
+    insert into resolver.watches (lead_id, account_id, queue_id, watched_since, next_poll_at)
+        select id, account_id, queue_id, now(), now() + interval '1 s' * (id % 3600 - 60) from resolver.leads;
+    update resolver.watches set claim_id = 1, lease_until = now() - interval '1 s' where lead_id % 1000 = 0;
+    insert into resolver.replies (lead_id, claim_id, received_at, http_status, body)
+        select id, 1, now(), 200, '{}' from resolver.leads where id % 2 = 0;
+    insert into resolver.unpersisted (reply_id, lead_id) select id, lead_id from resolver.replies where id % 10 = 0;
+    analyze;
+"""
+
+CLAIM = {"claim": 5, "until": NOW, "account": 1, "now": NOW, "suspects": False, "oldest": 100, "newest": 100}
+SETTLED = {
+    "lead_id": list(range(1, 201)),
+    "next_poll_at": [NOW] * 200,
+    "asked": [True] * 200,
+    "failed": [False] * 200,
+    "not_found_since": [None] * 200,
+    "told_digest": [None] * 200,
+    "note": ["x"] * 200,
+    "claim": 1,
+    "now": NOW,
+}
+
+
+@pytest.fixture(scope="module")
+def big(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[Engine]:
+    name = f"big_{secrets.token_hex(4)}"
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(f"create database {name} template {migrated_template}")
+        url = make_url(postgres.url).set(database=name)
+        with psycopg.connect(url.render_as_string(hide_password=False)) as filling:
+            filling.execute(FILL)
+        engine = open_engine(url.set(drivername="postgresql+psycopg"))
+        yield engine
+        engine.dispose()
+        connection.execute(f"drop database {name} with (force)")
+
+
+def explain(engine: Engine, statement: TextClause, values: dict[str, object], *, without: str | None = None) -> str:
+    """The plan; `without` an index, if one is named."""
+    with engine.connect() as connection:
+        if without is not None:
+            connection.execute(text(f"drop index resolver.{without}"))
+        rows = connection.execute(text(f"explain {statement.text}"), values).scalars()
+        return "\n".join(rows)  # never committed
+
+
+STATEMENTS: dict[str, tuple[TextClause, dict[str, Any], str, str]] = {
+    "claim": (claims._CLAIM_LEADS, CLAIM, "watches", "ix_watches_due"),
+    "due": (accounts._DUE, {"now": NOW, "most": 1600}, "watches", "ix_watches_due"),
+    "rescue": (rescue._RESCUE, {"now": NOW, "most_crashes": 3}, "watches", "ix_watches_leased"),
+    # By its leads, or where few are leased by those: either reads hundreds of rows, not all.
+    "settle": (settling._SETTLE, SETTLED, "watches", "pk_watches ix_watches_leased"),
+    "attempt": (
+        worklist._ATTEMPT,
+        {"limit": 500, "suspects": False, "most_attempts": 3},
+        "unpersisted",
+        "pk_unpersisted",
+    ),
+    "take": (
+        worklist._TAKE,
+        {"lead_ids": list(range(1, 501)), "reply_ids": list(range(1, 501))},
+        "unpersisted",
+        "ix_unpersisted_by_lead",
+    ),
+    "journal": (worklist._JOURNAL, {"lead_ids": list(range(1, 501))}, "replies", "uq_replies_lead_id_claim_id"),
+}
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_a_hot_statement_reads_its_rows_by_an_index(big: Engine, name: str) -> None:
+    statement, values, table, index = STATEMENTS[name]
+    plan = explain(big, statement, values)
+    assert any(name in plan for name in index.split())
+    assert f"Seq Scan on {table}" not in plan
+
+
+@pytest.mark.parametrize("name", ["claim", "due", "rescue", "take"])
+def test_without_its_index_the_statement_would_read_the_whole_table(big: Engine, name: str) -> None:
+    statement, values, table, index = STATEMENTS[name]
+    assert f"Seq Scan on {table}" in explain(big, statement, values, without=index)
+
+
+def test_a_claim_reads_no_more_leads_than_it_takes(big: Engine) -> None:
+    statement = text(f"explain (analyze, costs off, timing off) {claims._CLAIM_LEADS.text}")
+    with big.connect() as connection:
+        plan = list(connection.execute(statement, CLAIM).scalars())
+    scans = [line for line in plan if "ix_watches_due" in line]
+    assert len(scans) == 2
+    assert all("rows=100" in line for line in scans)

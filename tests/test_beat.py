@@ -1,0 +1,64 @@
+"""Beat ticks by the monotonic clock, whatever the wall clock does."""
+
+from __future__ import annotations
+
+import pickle
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import time_machine
+
+from worker.beat import INTERVAL_SECONDS, EverySecond
+
+WALL = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+class Monotonic:
+    """A clock that a test moves on."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_it_ticks_at_once_and_then_once_a_second() -> None:
+    clock = Monotonic()
+    schedule = EverySecond(clock)
+    assert schedule.is_due(WALL) == (True, INTERVAL_SECONDS)
+    clock.now += 0.25
+    assert schedule.is_due(WALL) == (False, 0.75)
+    assert schedule.remaining_estimate(WALL) == timedelta(seconds=0.75)
+    clock.now += 0.75
+    assert schedule.remaining_estimate(WALL) == timedelta(0)
+    assert schedule.is_due(WALL) == (True, INTERVAL_SECONDS)
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=-1), timedelta(days=1), timedelta(days=-3650)])
+def test_a_wall_clock_that_jumps_neither_silences_nor_hurries_it(step: timedelta) -> None:
+    clock = Monotonic()
+    schedule = EverySecond(clock)
+    with time_machine.travel(WALL, tick=False) as traveller:
+        ticks = []
+        for _ in range(8):
+            traveller.shift(step)
+            clock.now += 0.5
+            ticks.append(schedule.is_due(WALL).is_due)
+    assert ticks == [True, False] * 4
+
+
+def test_ticks_that_were_missed_are_not_made_up_for() -> None:
+    clock = Monotonic()
+    schedule = EverySecond(clock)
+    schedule.is_due(WALL)
+    clock.now += 3600
+    assert schedule.is_due(WALL).is_due
+    assert not schedule.is_due(WALL).is_due
+
+
+def test_celery_sees_one_schedule_that_never_changes() -> None:
+    assert EverySecond() == EverySecond(Monotonic())
+    assert hash(EverySecond()) == hash(EverySecond())
+    assert EverySecond() != 1.0
+    assert pickle.loads(pickle.dumps(EverySecond())) == EverySecond()  # noqa: S301 - our own bytes

@@ -1,0 +1,92 @@
+"""The work list of persistence: which journalled replies wait, which are being attempted, which are parked.
+
+The law this module serves: a reply is persisted in the same transaction that takes it off the work list, with its lead
+locked (`worker.store.outcomes`), so persisting twice, or by two workers at once, changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, TextClause, text
+
+MOST_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class JournalledReply:
+    """One reply waiting to be persisted."""
+
+    reply_id: int
+    lead_id: int
+    received_at: datetime
+    http_status: int
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Replies marked as being attempted, and those parked instead."""
+
+    reply_ids: list[int]
+    parked: list[int]
+
+
+# A reply that was attempted before may have killed its worker: it is taken alone, so that it harms no other.
+_ATTEMPT = text("""
+    update resolver.unpersisted set attempts = attempts + 1,
+        parked_because = case when attempts >= :most_attempts
+            then 'persisting it was cut short ' || attempts || ' times in a row' end
+    where reply_id = any(array(
+        select reply_id from resolver.unpersisted
+        where parked_because is null and (attempts > 0) = :suspects
+        order by reply_id limit :limit for update skip locked
+    ))
+    returning reply_id, parked_because
+""")
+
+# All waiting replies of the locked leads, in the order in which they came: a later one must not overtake. Those of our
+# own attempt even if parked: others may have counted attempts while we waited for the locks.
+_TAKE = text("""
+    with taken as (
+        delete from resolver.unpersisted
+        where lead_id = any(:lead_ids) and (parked_because is null or reply_id = any(:reply_ids))
+        returning reply_id
+    )
+    select r.id, r.lead_id, r.received_at, r.http_status, r.body
+    from taken join resolver.replies r on r.id = taken.reply_id order by r.id
+""")
+_JOURNAL = text("""
+    select r.id, r.lead_id, r.received_at, r.http_status, r.body from resolver.replies r
+    where r.lead_id = any(:lead_ids) and not exists (select from resolver.unpersisted u where u.reply_id = r.id)
+    order by r.id
+""")
+
+
+def attempt_replies(connection: Connection, limit: int, *, suspects: bool = False) -> Attempt:
+    """Mark waiting replies as being attempted (to be committed before they are).
+
+    One that was cut short MOST_ATTEMPTS times is parked instead.
+    """
+    rows = connection.execute(_ATTEMPT, {"limit": limit, "suspects": suspects, "most_attempts": MOST_ATTEMPTS}).all()
+    return Attempt(
+        [row.reply_id for row in rows if row.parked_because is None],
+        [row.reply_id for row in rows if row.parked_because is not None],
+    )
+
+
+def take_replies(connection: Connection, lead_ids: Sequence[int], attempted: Sequence[int]) -> list[JournalledReply]:
+    """Take the waiting replies of these leads off the work list, oldest first."""
+    return _read_replies(connection, _TAKE, {"lead_ids": list(lead_ids), "reply_ids": list(attempted)})
+
+
+def read_journal(connection: Connection, lead_ids: Sequence[int]) -> list[JournalledReply]:
+    """All replies about these leads that are persisted or being persisted, oldest first."""
+    return _read_replies(connection, _JOURNAL, {"lead_ids": list(lead_ids)})
+
+
+def _read_replies(connection: Connection, statement: TextClause, values: Mapping[str, object]) -> list[JournalledReply]:
+    rows = connection.execute(statement, values)
+    return [JournalledReply(row.id, row.lead_id, row.received_at, row.http_status, row.body) for row in rows]
