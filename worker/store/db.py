@@ -83,7 +83,7 @@ def transaction(engine: Engine, bound: timedelta = ORDINARY_BOUND) -> Iterator[C
             with watchdog.limit(bound.total_seconds(), partial(shut_down, descriptor)), connection.begin():
                 yield connection
         except DBAPIError as error:
-            raise _translate(error) from None
+            raise _find_interrupt(error) or _translate(error) from None
 
 
 def _connect(engine: Engine) -> Connection:
@@ -93,7 +93,14 @@ def _connect(engine: Engine) -> Connection:
         raise DatabaseUnavailable("Postgres: all our connections are busy; try again in a moment") from None
     except DBAPIError as error:
         said = f"Postgres cannot be reached ({say_error(error)}); check DATABASE_URL, and that the server runs"
-        raise DatabaseUnavailable(said) from None
+        raise _find_interrupt(error) or DatabaseUnavailable(said) from None
+
+
+def _find_interrupt(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The Ctrl-C behind an error: libpq, cut off in mid-statement, objects to the clean-up that follows."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error
 
 
 def _translate(error: DBAPIError) -> LeadResolverError:
