@@ -24,8 +24,10 @@ FILL = f"""
     insert into resolver.leads (account_id, queue_id)
         select 1 + (n % 2), 'lead-' || lpad(n::text, 6, '0') from generate_series(1, 100000) n;
     insert into resolver.watches (lead_id, account_id, queue_id, watched_since, next_poll_at)
-        select id, account_id, queue_id, '{NOW}', timestamptz '{NOW}' + interval '1 s' * (id % 3600 - 60) from resolver.leads;
-    update resolver.watches set claim_id = 1, lease_until = timestamptz '{NOW}' - interval '1 s' where lead_id % 1000 = 0;
+        select id, account_id, queue_id, '{NOW}', timestamptz '{NOW}' + interval '1 s' * (id % 3600 - 60)
+        from resolver.leads;
+    update resolver.watches set claim_id = 1, lease_until = timestamptz '{NOW}' - interval '1 s'
+        where lead_id % 1000 = 0;
     insert into resolver.replies (lead_id, claim_id, received_at, http_status, body)
         select id, 1, '{NOW}', 200, '{{}}' from resolver.leads where id % 2 = 0;
     insert into resolver.unpersisted (reply_id, lead_id) select id, lead_id from resolver.replies where id % 10 = 0;
