@@ -11,6 +11,7 @@ from worker.errors import NotFoundError
 from worker.store.accounts import UNTIL_RESUMED, PauseKind, ensure_account, pause_account, resume_account
 from worker.store.db import read_clock, transaction
 from worker.store.leads import Move, find_abandoned, find_parked, move_leads, watch_leads
+from worker.store.worklist import unpark_replies
 
 
 def pause(engine: Engine, account: str, reason: str) -> None:
@@ -41,6 +42,7 @@ def redrive(engine: Engine, account: str | None, queue_ids: Sequence[str] | None
             for lead, state in found.items()
         ]
         redriven = move_leads(connection, moves, now)
+        unpark_replies(connection, list(redriven))
         watch_leads(connection, list(redriven), now)
     if queue_ids and not redriven:
         raise NotFoundError("none of these leads is abandoned or parked; `lead-resolver show ID` says what each is")

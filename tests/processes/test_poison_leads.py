@@ -76,4 +76,12 @@ def test_a_reply_that_kills_whoever_persists_it_is_parked(stage: Stage) -> None:
     )
     assert _count_deaths(stage, "persist.before_commit") == MOST
     assert is_alive(worker)
+    (parked,) = stage.query("select * from reporting.leads where queue_id = :id", id=POISON)
+    assert parked["state_reason"].startswith(f"parked: persisting a reply was cut short {MOST} times")
+    check_invariants(stage)
+
+    os.kill(worker, signal.SIGTERM)
+    stage.start_worker("mended")
+    assert operations.redrive(stage.engine, ACCOUNT, [POISON]) == 1
+    stage.wait_until_resolved([POISON])
     check_invariants(stage)

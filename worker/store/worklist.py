@@ -58,6 +58,22 @@ _TAKE = text("""
     select r.id, r.lead_id, r.received_at, r.http_status, r.body
     from taken join resolver.replies r on r.id = taken.reply_id order by r.id
 """)
+# The lead of a parked reply is parked with it: asking again would bring the same reply, and kill three more workers. A
+# lead that is locked is just being persisted, so its reply can't be poison after all.
+_PARK_LEADS = text("""
+    with poisoned as (
+        select l.id from resolver.leads l
+        where l.id = any(array(select lead_id from resolver.unpersisted where reply_id = any(:reply_ids)))
+        for no key update skip locked
+    ), parked as (
+        update resolver.watches w set next_poll_at = null from poisoned p where w.lead_id = p.id and w.claim_id is null
+    )
+    update resolver.leads l set state_reason = :reason from poisoned p where l.id = p.id
+""")
+_UNPARK = text("""
+    update resolver.unpersisted set attempts = 0, parked_because = null
+    where lead_id = any(:lead_ids) and parked_because is not null
+""")
 _JOURNAL = text("""
     select r.id, r.lead_id, r.received_at, r.http_status, r.body from resolver.replies r
     where r.lead_id = any(:lead_ids) and not exists (select from resolver.unpersisted u where u.reply_id = r.id)
@@ -68,13 +84,19 @@ _JOURNAL = text("""
 def attempt_replies(connection: Connection, limit: int, *, suspects: bool = False) -> Attempt:
     """Mark waiting replies as being attempted (to be committed before they are).
 
-    One that was cut short MOST_ATTEMPTS times is parked instead.
+    One that was cut short MOST_ATTEMPTS times is parked instead, and its lead with it.
     """
     rows = connection.execute(_ATTEMPT, {"limit": limit, "suspects": suspects, "most_attempts": MOST_ATTEMPTS}).all()
-    return Attempt(
-        [row.reply_id for row in rows if row.parked_because is None],
-        [row.reply_id for row in rows if row.parked_because is not None],
-    )
+    parked = [row.reply_id for row in rows if row.parked_because is not None]
+    if parked:
+        why = f"parked: persisting a reply was cut short {MOST_ATTEMPTS} times in a row; `redrive` tries again"
+        connection.execute(_PARK_LEADS, {"reply_ids": parked, "reason": why})
+    return Attempt([row.reply_id for row in rows if row.parked_because is None], parked)
+
+
+def unpark_replies(connection: Connection, lead_ids: Sequence[int]) -> None:
+    """Try again to persist the parked replies of these leads."""
+    connection.execute(_UNPARK, {"lead_ids": list(lead_ids)})
 
 
 def take_replies(connection: Connection, lead_ids: Sequence[int], attempted: Sequence[int]) -> list[JournalledReply]:
