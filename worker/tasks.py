@@ -115,8 +115,10 @@ def persist() -> str:
 @app.task(name="rescue.sweep")
 @_quiet
 def sweep_leases() -> str:
-    """Take back what dead workers held."""
+    """Take back what dead workers held: leads under lease, and replies they journalled but did not persist."""
     done = sweep(runtime.open_process_engine())
+    if done.replies_wait:
+        _hint(persist)
     return f"rescued:{done.leads} parked:{done.parked}"
 
 
