@@ -23,7 +23,7 @@ from worker.retrying import retry_while_unavailable
 from worker.store.db import read_clock, transaction
 from worker.store.leads import Move, move_leads, unwatch_leads
 from worker.store.outcomes import KnownLead, Outcome, Seen, forget_rows, lock_leads, save_outcomes
-from worker.store.worklist import JournalledReply, attempt_replies, read_journal, take_replies
+from worker.store.worklist import Attempt, JournalledReply, attempt_replies, read_journal, take_replies
 
 log = structlog.get_logger(__name__)
 
@@ -75,21 +75,36 @@ def _persist_batch(engine: Engine, limit: int, *, suspects: bool) -> Persisted |
     if not attempt.reply_ids:
         return Persisted() if attempt.parked else None
     # An attempt that ends with Postgres gone says nothing against the reply: it is made again, not counted again.
-    return retry_while_unavailable(lambda: _persist_attempted(engine, attempt.reply_ids))
+    return retry_while_unavailable(lambda: _persist_attempted(engine, attempt))
 
 
-def _persist_attempted(engine: Engine, reply_ids: Sequence[int]) -> Persisted:
+def _persist_attempted(engine: Engine, attempt: Attempt) -> Persisted:
     with transaction(engine) as connection:
-        leads = {lead.lead_id: _start_folding(lead) for lead in lock_leads(connection, reply_ids)}
-        replies = take_replies(connection, list(leads), reply_ids)
+        leads = _lock_foldings(connection, attempt.lead_ids)
+        replies = take_replies(connection, list(leads), attempt.reply_ids)
         touched = _fold_all(connection, leads, replies)
-        save_outcomes(connection, [_make_outcome(lead) for lead in touched])
-        _move_in_rounds(connection, touched, read_clock(connection))
-        final = [lead.lead_id for lead in touched if lead.state in FINAL]
-        unwatch_leads(connection, final)
+        _save(connection, touched)
         reach("persist.before_commit", (lead.queue_id for lead in touched))
-    log.info("replies_persisted", replies=len(replies), leads=len(touched), final=len(final))
-    return Persisted(len(replies), len(final))
+    final = sum(lead.state in FINAL for lead in touched)
+    log.info("replies_persisted", replies=len(replies), leads=len(touched), final=final)
+    return Persisted(len(replies), final)
+
+
+def refold_leads(connection: Connection, lead_ids: Sequence[int]) -> None:
+    """Derive the facts of these leads anew from their whole journal, as the reader understands it today."""
+    leads = list(_lock_foldings(connection, lead_ids).values())
+    _replay_journals(connection, leads)
+    _save(connection, leads)
+
+
+def _save(connection: Connection, leads: list[Folding]) -> None:
+    save_outcomes(connection, [_make_outcome(lead) for lead in leads if lead.last_reply_id])
+    _move_in_rounds(connection, leads, read_clock(connection))
+    unwatch_leads(connection, [lead.lead_id for lead in leads if lead.state in FINAL])
+
+
+def _lock_foldings(connection: Connection, lead_ids: Sequence[int]) -> dict[int, Folding]:
+    return {lead.lead_id: _start_folding(lead) for lead in lock_leads(connection, lead_ids)}
 
 
 def _fold_all(connection: Connection, leads: dict[int, Folding], replies: Iterable[JournalledReply]) -> list[Folding]:
@@ -119,7 +134,7 @@ def _replay_journals(connection: Connection, leads: Sequence[Folding]) -> None:
 
 def _take_over(lead: Folding, anew: Folding) -> None:
     """The facts as they are now read; of states only a verdict that was not understood before, every event stands."""
-    lead.facts, lead.seen = anew.facts, anew.seen
+    lead.facts, lead.seen, lead.last_reply_id = anew.facts, anew.seen, max(lead.last_reply_id, anew.last_reply_id)
     if anew.state not in FINAL or anew.state is lead.state:
         return
     _reopen_abandoned(lead)

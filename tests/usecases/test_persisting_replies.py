@@ -328,7 +328,7 @@ def test_a_parked_reply_is_no_reason_to_leave_the_ones_after_it(engine: Engine, 
 def test_an_attempt_under_way_is_not_lost_to_others_who_count_it(engine: Engine, reply: Reply, sql: Sql) -> None:
     reply(LEAD, APPROVED)
     with transaction(engine) as connection:
-        mine = attempt_replies(connection, 10).reply_ids
+        mine = attempt_replies(connection, 10)
     for _ in range(3):  # other workers take it for a suspect, and the last one parks it
         with transaction(engine) as connection:
             attempt_replies(connection, 1, suspects=True)

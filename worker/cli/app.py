@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from worker.cli import ask, operate, run_here, track
+from worker.cli import ask, operate, replay, run_here, track
 from worker.cli.output import print_error
 from worker.errors import LeadResolverError
 from worker.logs import describe_exception
@@ -19,7 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-for group in (run_here.app, track.app, ask.app, operate.app):
+for group in (run_here.app, track.app, ask.app, operate.app, replay.app):
     app.registered_commands.extend(group.registered_commands)
 
 

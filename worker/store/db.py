@@ -69,8 +69,8 @@ def open_engine(url: URL, *, application_name: str = "lead-resolver", pool_size:
 
 
 @contextmanager
-def transaction(engine: Engine, bound: timedelta = ORDINARY_BOUND) -> Iterator[Connection]:
-    """One transaction of at most `bound`: commits at the end, rolls back on any error.
+def transaction(engine: Engine, bound: timedelta = ORDINARY_BOUND, *, keep: bool = True) -> Iterator[Connection]:
+    """One transaction of at most `bound`: commits at the end (unless `keep` is false), rolls back on any error.
 
     Raises:
         DatabaseUnavailable: Postgres could not be reached, or did not finish in time. Whether a commit that was under
@@ -80,8 +80,10 @@ def transaction(engine: Engine, bound: timedelta = ORDINARY_BOUND) -> Iterator[C
     with _connect(engine) as connection:
         descriptor = connection.connection.driver_connection.fileno()  # type: ignore[union-attr]  # it was just made
         try:
-            with watchdog.limit(bound.total_seconds(), partial(shut_down, descriptor)), connection.begin():
+            with watchdog.limit(bound.total_seconds(), partial(shut_down, descriptor)), connection.begin() as begun:
                 yield connection
+                if not keep:
+                    begun.rollback()
         except DBAPIError as error:
             raise _find_interrupt(error) or _translate(error) from None
 

@@ -40,8 +40,7 @@ class Outcome:
 
 _LOCK_LEADS = text("""
     select l.id, l.queue_id, l.state, l.state_reason, l.resolved_at from resolver.leads l
-    where l.id = any(array(select lead_id from resolver.unpersisted where reply_id = any(:reply_ids)))
-    order by l.id for no key update
+    where l.id = any(:lead_ids) order by l.id for no key update
 """)
 
 _FORGET_ROWS = text("""
@@ -103,9 +102,9 @@ _SAVE_BUYERS = upsert("resolver.buyers", _BUYER_COLUMNS, ["lead_id", "key"])
 _SAVE_DELIVERIES = upsert("resolver.deliveries", _DELIVERY_COLUMNS, ["lead_id", "key"], kept=["first_seen_at"])
 
 
-def lock_leads(connection: Connection, reply_ids: Sequence[int]) -> list[KnownLead]:
-    """Lock the leads these replies belong to, and read all that is recorded of them."""
-    rows = connection.execute(_LOCK_LEADS, {"reply_ids": list(reply_ids)}).all()
+def lock_leads(connection: Connection, lead_ids: Sequence[int]) -> list[KnownLead]:
+    """Lock the leads, in one order for everybody, and read all that is recorded of them."""
+    rows = connection.execute(_LOCK_LEADS, {"lead_ids": list(lead_ids)}).all()
     known = _load_facts(connection, [row.id for row in rows])
     return [
         KnownLead(

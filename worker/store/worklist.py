@@ -28,9 +28,10 @@ class JournalledReply:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """Replies marked as being attempted, and those parked instead."""
+    """Replies marked as being attempted, the leads they are about, and the replies parked instead."""
 
     reply_ids: list[int]
+    lead_ids: list[int]
     parked: list[int]
 
 
@@ -44,7 +45,7 @@ _ATTEMPT = text("""
         where parked_because is null and (attempts > 0) = :suspects
         order by reply_id limit :limit for update skip locked
     ))
-    returning reply_id, parked_because
+    returning reply_id, lead_id, parked_because
 """)
 
 # All waiting replies of the locked leads, in the order in which they came: a later one must not overtake. Those of our
@@ -91,7 +92,8 @@ def attempt_replies(connection: Connection, limit: int, *, suspects: bool = Fals
     if parked:
         why = f"parked: persisting a reply was cut short {MOST_ATTEMPTS} times in a row; `redrive` tries again"
         connection.execute(_PARK_LEADS, {"reply_ids": parked, "reason": why})
-    return Attempt([row.reply_id for row in rows if row.parked_because is None], parked)
+    attempted = [row for row in rows if row.parked_because is None]
+    return Attempt([row.reply_id for row in attempted], sorted({row.lead_id for row in attempted}), parked)
 
 
 def unpark_replies(connection: Connection, lead_ids: Sequence[int]) -> None:

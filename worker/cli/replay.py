@@ -1,0 +1,52 @@
+"""`lead-resolver replay`: read the journal again."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from worker.cli.common import AccountOption, AsJson, command_engine
+from worker.cli.output import err, out, print_json
+from worker.replaying import Change, Replayed
+from worker.replaying import replay as replay_journal
+from worker.store.journal import Chosen
+
+app = typer.Typer()
+
+
+@app.command()
+def replay(
+    queue_ids: Annotated[list[str] | None, typer.Option("--queue-id", help="Only this lead; may be repeated.")] = None,
+    account: AccountOption = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Only leads told about since, UTC."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read all journalled replies again with today's reader, and record what it understands. Asks LeadByte nothing."""
+    chosen = Chosen(account, queue_ids or None, None if since is None else since.replace(tzinfo=UTC))
+    leads, changes = 0, list[Change]()
+    with command_engine() as engine:
+        for page in replay_journal(engine, chosen, dry_run=dry_run):
+            leads += page.leads
+            changes += page.changes
+            if not as_json:
+                _print_page(page, leads)
+    if as_json:
+        print_json({"leads": leads, "changed": len(changes), "dry_run": dry_run, "changes": changes})
+    else:
+        verb = "would change" if dry_run else "changed"
+        out.print(f"{leads:,} leads replayed, {len(changes):,} {verb}")
+
+
+def _print_page(page: Replayed, so_far: int) -> None:
+    for change in page.changes:
+        facts = "; ".join(f"{name}: {before} → {after}" for name, (before, after) in change.facts.items())
+        out.print(f"[bold]{change.queue_id}[/]  {escape(facts)}", soft_wrap=True)
+    if err.is_terminal:
+        err.print(f"[dim]{so_far:,} leads replayed[/]", end="\r")
