@@ -5,17 +5,23 @@ Never touches Redis: polling finds the leads in Postgres. Neighbour: `worker.sub
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
+from typing import Any
 
 from sqlalchemy import Engine
 
 from worker.accounts import check_account_name
+from worker.domain.classify import Meaning, classify_reply
+from worker.domain.lifecycle import State
 from worker.domain.queue_id import parse_queue_id
 from worker.errors import InvalidQueueId, UsageError
+from worker.leadbyte.wire import decode_text, prepare_for_journal
 from worker.store.db import transaction
+from worker.store.journal import SubmissionAnswer, journal_submission_answers
 from worker.store.leads import track_leads
 
 BATCH = 5_000
@@ -25,11 +31,16 @@ LONGEST_REFERENCE = 200
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A queue ID as somebody handed it over; `line` is where it stood, for messages."""
+    """A queue ID as somebody handed it over; `line` is where it stood, for messages.
+
+    `answer` is what LeadByte said of it at the submission, if that was handed over too: with Live Buyer Responses on,
+    it can be the verdict already.
+    """
 
     queue_id: str
     reference: str | None = None
     line: int | None = None
+    answer: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)  # it may hold lead data
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +91,7 @@ def _record(
 ) -> Tracked:
     if not accepted:
         return Tracked(refused=tuple(refused))
+    verdicts = [verdict for submission in accepted if (verdict := _read_verdict(submission)) is not None]
     with transaction(engine) as connection:
         new = track_leads(
             connection,
@@ -89,7 +101,19 @@ def _record(
             first_poll_after=after,
             gap=gap,
         )
+        journal_submission_answers(connection, account, verdicts)
     return Tracked(len(new), len(accepted) - len(new), tuple(refused))
+
+
+def _read_verdict(submission: Submission) -> SubmissionAnswer | None:
+    """The answer as the journal keeps it, if it tells more than "queued"."""
+    if submission.answer is None:
+        return None
+    decoded = decode_text(json.dumps({"status": "Success", **submission.answer}))
+    reading = classify_reply(submission.queue_id, 200, decoded.document, decoded.text)
+    if reading.meaning is not Meaning.TOLD or reading.state in {None, State.QUEUED}:
+        return None
+    return SubmissionAnswer(submission.queue_id, *prepare_for_journal(decoded, keep_lead_data=False))
 
 
 def _sort_out(batch: Iterable[Submission | Refusal]) -> tuple[list[Submission], list[Refusal]]:

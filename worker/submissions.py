@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from io import TextIOWrapper
 from itertools import chain
 from typing import BinaryIO, NamedTuple
@@ -159,16 +160,25 @@ def _read_value(value: object, line: int | None, depth: int) -> Iterator[Item]:
 def _read_object(fields: Mapping[str, object], line: int | None, depth: int) -> Iterator[Item]:
     inner = fields.get("records") or fields.get("results")
     if isinstance(inner, list) and inner:
-        yield from _read_value(inner, line, depth - 1)
+        # What stands around several records can't be told to be about one of them.
+        around = {key: value for key, value in fields.items() if value is not inner} if len(inner) == 1 else {}
+        for item in _read_value(inner, line, depth - 1):
+            yield _put_around(item, around)
         return
     queue_id = next((name for name in _ID_NAMES if isinstance(fields.get(name), str)), None)
     if queue_id is not None:
-        yield Submission(str(fields[queue_id]), _read_reference(fields), line)
+        yield Submission(str(fields[queue_id]), _read_reference(fields), line, answer={"records": [fields]})
     elif str(fields.get("status")).casefold() == "error":
         reason = str(fields.get("message") or "no reason given")[:200]
         yield Refusal(line, f"LeadByte refused the submission: {reason!a}")
     else:
         yield Refusal(line, "an object without queueId")
+
+
+def _put_around(item: Item, around: Mapping[str, object]) -> Item:
+    if isinstance(item, Refusal) or item.answer is None:
+        return item
+    return replace(item, answer={**around, **item.answer})
 
 
 def _read_reference(fields: Mapping[str, object]) -> str | None:

@@ -1,13 +1,15 @@
-"""Choosing leads by their journal, and comparing what is recorded of them before and after: for the replay."""
+"""The journal beside polling: answers handed over at the submission, and choosing and comparing leads for a replay."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, text
+
+from worker.store.bulk import execute_many, unnest
 
 Snapshot = dict[int, dict[str, Any]]
 
@@ -20,6 +22,31 @@ class Chosen:
     queue_ids: Sequence[str] | None = None
     since: datetime | None = None
 
+
+@dataclass(frozen=True, slots=True)
+class SubmissionAnswer:
+    """What LeadByte said of a lead when it was submitted, as the journal keeps it."""
+
+    queue_id: str
+    body: str
+    cut: str | None
+
+
+_ANSWER_COLUMNS = {"queue_id": "text", "body": "text", "cut": "text"}
+
+# Claim 0 is the submission: there is one a lead, so handing its answer over twice tells it once.
+_JOURNAL_ANSWERS = text(f"""
+    with journalled as (
+        insert into resolver.replies (lead_id, claim_id, received_at, http_status, body, cut)
+        select l.id, 0, clock_timestamp(), 200, s.body, s.cut
+        from {unnest(_ANSWER_COLUMNS, "s")}
+        join resolver.accounts a on a.name = :account
+        join resolver.leads l on l.account_id = a.id and l.queue_id = s.queue_id
+        on conflict (lead_id, claim_id) do nothing
+        returning id, lead_id
+    )
+    insert into resolver.unpersisted (reply_id, lead_id) select id, lead_id from journalled
+""")
 
 _CHOOSE = text("""
     select l.id from resolver.leads l join resolver.accounts a on a.id = l.account_id
@@ -44,6 +71,13 @@ _SNAPSHOT = text("""
     join reporting.leads v on v.account = a.name and v.queue_id = l.queue_id
     where l.id = any(:lead_ids)
 """)
+
+
+def journal_submission_answers(connection: Connection, account: str, answers: Sequence[SubmissionAnswer]) -> None:
+    """Append answers to the journal and to the work list of persistence: they are settled without a poll."""
+    if answers:
+        rows = [astuple(answer) for answer in answers]
+        execute_many(connection, _JOURNAL_ANSWERS, _ANSWER_COLUMNS, rows, account=account)
 
 
 def choose_leads(connection: Connection, chosen: Chosen, after: int, limit: int) -> list[int]:
