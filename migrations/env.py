@@ -6,8 +6,9 @@ from alembic import context
 from sqlalchemy import Connection, Engine, text
 
 from worker.settings import load_settings
+from worker.store import bookkeeping
 from worker.store.db import open_engine
-from worker.store.tables import SCHEMA, metadata
+from worker.store.tables import SCHEMA
 
 # Any constant will do, as long as it is ours: it keeps two deploys from migrating at the same time.
 ADVISORY_LOCK = 0x1EAD_4E50
@@ -39,7 +40,7 @@ def run_migrations() -> None:
         _prepare(connection)
         context.configure(
             connection=connection,
-            target_metadata=metadata,
+            target_metadata=bookkeeping.metadata,
             version_table_schema=SCHEMA,
             include_schemas=True,
             include_name=_include_name,

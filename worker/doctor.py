@@ -25,6 +25,7 @@ from worker.leadbyte.wire import Decoded, decode_body
 from worker.settings import Settings
 from worker.store.asking import read_pipeline
 from worker.store.db import open_engine, read_clock, transaction
+from worker.store.drift import list_unknown_words
 from worker.store.migrate import read_current, read_head
 from worker.store.ticks import read_last
 
@@ -94,7 +95,7 @@ def _examine_postgres(engine: Engine) -> Iterator[Finding]:
         yield Finding(Mark.OK, "schema", f"at its head, {head}")
         with transaction(engine) as connection:
             findings = [*_look_at_role(connection), _look_at_beat(connection), *_look_at_accounts(connection)]
-            findings += _look_at_blocks(connection)
+            findings += [*_look_at_blocks(connection), *_look_at_words(connection)]
         yield from findings
     except LeadResolverError as error:
         yield Finding(Mark.FAILED, "Postgres", str(error))
@@ -171,6 +172,15 @@ def _look_at_blocks(connection: Connection) -> Iterator[Finding]:
             yield Finding(Mark.WARNING, subject, said)
         else:
             yield Finding(Mark.OK, subject, "the key appends buyers, deliveries, campaign and supplier")
+
+
+def _look_at_words(connection: Connection) -> Iterator[Finding]:
+    for row in list_unknown_words(connection):
+        said = (
+            f"LeadByte says {row['word']!a}, a status that is not known here ({row['times']:,} times, last on "
+            f"{row['last_seen_at']:%Y-%m-%d}); its leads stay open and are asked about slowly. Reply: {row['shape'][:300]}"
+        )
+        yield Finding(Mark.WARNING, f"account {row['account']}", said)
 
 
 def _examine_redis(settings: Settings) -> Iterator[Finding]:

@@ -24,11 +24,12 @@ from worker.domain.retry_after import read_retry_after
 from worker.errors import SettingsError
 from worker.failpoints import reach
 from worker.leadbyte.client import LeadByteClient, Question
-from worker.leadbyte.wire import decode_body, prepare_for_journal
+from worker.leadbyte.wire import decode_body, describe_shape, prepare_for_journal
 from worker.retrying import retry_while_unavailable
 from worker.store.accounts import PauseKind, pause_account, resume_account
 from worker.store.claims import PROBE_INTERVAL, Budget, Claim, ClaimedLead, claim_due_leads
 from worker.store.db import read_clock, transaction
+from worker.store.drift import UnknownWord, note_unknown_words
 from worker.store.leads import Move, move_leads, unwatch_leads
 from worker.store.settling import JournalEntry, close_claim, count_polls, journal_replies, settle_polls
 
@@ -73,6 +74,7 @@ class _Told:
     reading: Reading
     entry: JournalEntry | None
     retry_after: str | None = None
+    unknown: UnknownWord | None = None
 
 
 def poll_account(poller: Poller, account: Account, *, suspects: bool = False) -> Polled | None:
@@ -120,7 +122,9 @@ def _read_answer(lead: ClaimedLead, asked: Asked, received_at: datetime, *, keep
     body, cut = prepare_for_journal(decoded, keep_lead_data=keep_lead_data)
     entry = JournalEntry(lead.lead_id, received_at, asked.http_status, body, cut)
     asks_to_wait = asked.http_status in {429, 503}
-    return _Told(lead, reading, entry, asked.retry_after if asks_to_wait else None)
+    word = reading.unknown_word
+    unknown = UnknownWord(word, describe_shape(decoded.document)) if word is not None else None
+    return _Told(lead, reading, entry, asked.retry_after if asks_to_wait else None, unknown)
 
 
 def _settle(poller: Poller, account: Account, claim: Claim, told: Sequence[_Told]) -> Polled:
@@ -133,13 +137,17 @@ def _settle(poller: Poller, account: Account, claim: Claim, told: Sequence[_Told
         entries = [t.entry for t in told if t.entry and t.lead.lead_id in ours and steps[t.lead.lead_id].journalled]
         journal_replies(connection, claim, entries)
         abandoned = _abandon(connection, [t for t in told if t.lead.lead_id in ours], steps, now)
-        polled = _count(steps, ours, len(entries), len(abandoned))
+        polled = _count(steps, ours, abandoned)
         asked = sum(t.reading.meaning is not Meaning.UNASKED for t in told if t.lead.lead_id in ours)
         if asked:
             count_polls(connection, account.name, asked, polled.failed, now)
         # What a worker that lost its leads was told may be long out of date.
         _pause_or_resume(connection, account, [t for t in told if t.lead.lead_id in ours], now)
+        unknown = {t.unknown.word: t.unknown for t in told if t.unknown is not None}
+        first_seen = note_unknown_words(connection, account.name, list(unknown.values()), now)
         close_claim(connection, claim)
+    for word in first_seen:
+        log.warning("unknown_status_seen", account=account.name, word=word)
     log.info("polls_settled", account=account.name, claim=claim.id, **asdict(polled))
     return polled
 
@@ -155,10 +163,16 @@ def _abandon(connection: Connection, told: Sequence[_Told], steps: Mapping[int, 
     return abandoned
 
 
-def _count(steps: Mapping[int, Step], ours: Collection[int], journalled: int, abandoned: int) -> Polled:
-    failed = sum(steps[lead].failed for lead in ours)
-    waiting = sum(steps[lead].answered for lead in ours) - journalled - abandoned
-    return Polled(len(steps), journalled, max(waiting, 0), failed, abandoned, lost=len(steps) - len(ours))
+def _count(steps: Mapping[int, Step], ours: Collection[int], abandoned: Collection[int]) -> Polled:
+    mine = [steps[lead] for lead in ours]
+    return Polled(
+        polled=len(steps),
+        journalled=sum(step.journalled for step in mine),
+        waiting=sum(step.answered and not step.journalled for step in mine) - len(abandoned),
+        failed=sum(step.failed for step in mine),
+        abandoned=len(abandoned),
+        lost=len(steps) - len(ours),
+    )
 
 
 def _pause_or_resume(connection: Connection, account: Account, told: Sequence[_Told], now: datetime) -> None:

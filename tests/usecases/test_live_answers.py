@@ -68,5 +68,5 @@ def test_the_sandboxs_live_answers_are_understood(engine: Engine, sql: Sql) -> N
         answer = requests.post(f"{box.base_url}/leads", json=leads, headers={"X_KEY": "sandbox-key"}, timeout=10)
         hand_over(engine, answer.json())
         truth = box.truth()
-    ours: dict[str, str] = {queue_id: state for queue_id, state in sql("select queue_id, state from reporting.leads")}
+    ours = {row[0]: row[1] for row in sql("select queue_id, state from reporting.leads")}
     assert ours == {queue_id: lead["status"].lower() for queue_id, lead in truth.items()}

@@ -154,10 +154,13 @@ FAILING = (
 )
 
 
-def test_an_unusable_answer_is_a_failure_of_its_lead_and_nothing_else(poll: Poll, sql: Sql) -> None:
+UNREADABLE = 4  # truncated, other, none, contradiction
+
+
+def test_an_unusable_answer_is_a_failure_of_its_lead_and_nothing_else(engine: Engine, poll: Poll, sql: Sql) -> None:
     faults = FAILING.split()
     done = poll(*(f"sandbox-{fault}-1" for fault in faults))
-    assert done == Polled(polled=len(faults), failed=len(faults))
+    assert done == Polled(polled=len(faults), failed=len(faults), journalled=UNREADABLE)
     assert pause_of(sql) == (None, None, None)
     assert sql(f"select distinct {COUNTERS} from resolver.watches") == [(1, 1, 1)]
     assert sql("select distinct state from reporting.leads") == [("queued",)]
@@ -165,7 +168,11 @@ def test_an_unusable_answer_is_a_failure_of_its_lead_and_nothing_else(poll: Poll
         "select bool_and(next_poll_at - last_poll_at between interval '2 s' and interval '5.1 s') from resolver.watches"
     )
     assert in_range
-    assert sql("select count(*) from resolver.replies") == [(0,)]
+    # What came with success and can't be read is kept for a better reader, and changes nothing.
+    assert sql("select count(*) from resolver.replies") == [(UNREADABLE,)]
+    persist_replies(engine)
+    assert sql("select distinct state from reporting.leads") == [("queued",)]
+    assert sql("select count(*) from resolver.unpersisted") == [(0,)]
 
 
 def test_failures_in_a_row_wait_longer_each_time(poll: Poll, sql: Sql) -> None:
@@ -396,3 +403,13 @@ def test_answers_outlive_a_postgres_that_is_away_for_a_moment(
     monkeypatch.setattr(polling, "settle_polls", settle)
     assert poll("sandbox-approved-1") == Polled(polled=1, journalled=1)
     assert sql("select polls, crashes from resolver.watches") == [(1, 0)]
+
+
+def test_an_unknown_word_is_reported_once_with_the_shape_of_its_reply(poll: Poll, sql: Sql) -> None:
+    poll("sandbox-unknownstatus-1", "sandbox-unknownstatus-2")
+    sql("update resolver.watches set next_poll_at = now()")
+    poll()
+    ((word, shape, times),) = sql("select word, shape, times from resolver.unknown_words")
+    assert word in shape
+    assert times == 2  # a batch counts once
+    assert "sandbox-unknownstatus" not in shape

@@ -32,12 +32,18 @@ class Meaning(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One answer, understood. `state` None: open, which way is not told. `reason` is one line for people."""
+    """One answer, understood. `state` None: open, which way is not told. `reason` is one line for people.
+
+    `unknown_word` is the status word that we do not know, where there is one. `is_unreadable` says that something came
+    with success that we can make nothing of: worth keeping for a better reader.
+    """
 
     meaning: Meaning
     reason: str
     state: State | None = None
     facts: Facts = field(default_factory=Facts)
+    unknown_word: str | None = None
+    is_unreadable: bool = False
 
 
 # Documented: Approved, Rejected, Queued. Seen: Pending, Processed, Not Found. The others are plausible (inferred).
@@ -127,7 +133,11 @@ def _classify_shapeless(document: JSON, text: str) -> Reading:
         if _KEY_TROUBLE.search(stripped):
             return Reading(Meaning.REFUSED, "a web page instead of an answer (login or suspended account?)")
         return Reading(Meaning.FAILED, "a web page instead of an answer")
-    return Reading(Meaning.FAILED, "an answer that is no JSON object")
+    return _fail_to_read("an answer that is no JSON object")
+
+
+def _fail_to_read(reason: str) -> Reading:
+    return Reading(Meaning.FAILED, reason, is_unreadable=True)
 
 
 def _classify_document(queue_id: str, root: Block) -> Reading:
@@ -135,12 +145,12 @@ def _classify_document(queue_id: str, root: Block) -> Reading:
     ours = [record for record in records if read_text(record.get("queueid") or record.get("queueref")) == queue_id]
     if not ours:
         what = "records of other leads only" if records else "no record"
-        return Reading(Meaning.FAILED, f"an answer with {what}")
+        return _fail_to_read(f"an answer with {what}")
     # What stands at the root can be attributed only where it can mean one lead alone.
     shared = root if len(records) == 1 else {}
     readings = [_classify_record(record, shared) for record in ours]
     if any(reading != readings[0] for reading in readings):
-        return Reading(Meaning.FAILED, "an answer with records of this lead that contradict each other")
+        return _fail_to_read("an answer with records of this lead that contradict each other")
     return readings[0]
 
 
@@ -166,7 +176,7 @@ def _classify_record(record: Block, root: Block) -> Reading:
     if word is None or word not in STATUS_WORDS:
         said = read_text(record.get("status"))
         reason = "a record without a status" if said is None else f"unknown status {said[:60]!a}"
-        return Reading(Meaning.UNKNOWN_STATUS, reason, facts=_tell_acceptance(facts, None))
+        return Reading(Meaning.UNKNOWN_STATUS, reason, facts=_tell_acceptance(facts, None), unknown_word=said)
     state = _decide_state(word, facts)
     return Reading(Meaning.TOLD, f"LeadByte says: {word.capitalize()}", state, _tell_acceptance(facts, state))
 

@@ -111,11 +111,14 @@ def _step_after_not_found(lead: PolledLead, reading: Reading, now: datetime, pol
 
 def _step_after_failure(lead: PolledLead, reading: Reading, now: datetime, policy: Policy, chance: float) -> Step:
     delay = delay_after_failure(lead.failure_streak + 1, chance)
+    # Kept for a better reader; the same nonsense again is not kept again.
+    digest = digest_reading(reading) if reading.is_unreadable else lead.told_digest
     step = Step(
         now + delay,
         failed=True,
+        journalled=digest != lead.told_digest,
         not_found_since=lead.not_found_since,
-        told_digest=lead.told_digest,
+        told_digest=digest,
         note=reading.reason,
     )
     if not _is_too_old(lead, now, policy):

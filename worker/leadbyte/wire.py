@@ -51,6 +51,21 @@ def decode_text(text: str) -> Decoded:
     return Decoded(document, make_storable(text), is_json=True)
 
 
+def describe_shape(document: JSON) -> str:
+    """The document with every value but status words replaced by its kind: safe to show to anybody."""
+    return json.dumps(_redact(document), ensure_ascii=False)[:OTHER_CAP]
+
+
+def _redact(value: JSON, key: str = "") -> JSON:
+    if isinstance(value, dict):
+        return {name[:40]: _redact(inner, name) for name, inner in list(value.items())[:50]}
+    if isinstance(value, list):
+        return [_redact(inner) for inner in value[:3]]
+    if key.casefold() == "status" or value is None or isinstance(value, bool):
+        return value
+    return "text" if isinstance(value, str) else "number"
+
+
 def make_storable(text: str) -> str:
     """The text with what Postgres cannot hold replaced by U+FFFD."""
     return _UNSTORABLE.sub("\ufffd", text)

@@ -43,7 +43,8 @@ metadata = MetaData(
 )
 
 
-def _moment(name: str, *, nullable: bool = True, default_now: bool = False) -> Column[object]:
+def moment(name: str, *, nullable: bool = True, default_now: bool = False) -> Column[object]:
+    """A column that holds a moment, with its zone."""
     return Column(name, DateTime(timezone=True), nullable=nullable, server_default=func.now() if default_now else None)
 
 
@@ -61,9 +62,9 @@ accounts = Table(
     Column("id", Integer, Identity(always=True), primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     # The pacer: the moment at which the next request of this account may be sent (see store/claims.py).
-    _moment("next_slot_at", nullable=False, default_now=True),
+    moment("next_slot_at", nullable=False, default_now=True),
     # A pause: why, by whom (operator, settings, key, throttled), until when. While it lasts nothing is claimed.
-    _moment("paused_until"),
+    moment("paused_until"),
     Column("pause_kind", Text),
     Column("pause_reason", Text),
     CheckConstraint("(paused_until is null) = (pause_kind is null)", "pause_has_a_kind"),
@@ -76,7 +77,7 @@ claims = Table(
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("account_id", ForeignKey("accounts.id"), nullable=False),
     Column("permits", Integer, nullable=False),  # of the account's concurrency, held while the claim lasts
-    _moment("lease_until", nullable=False),
+    moment("lease_until", nullable=False),
     Index("ix_claims_by_account", "account_id"),
 )
 
@@ -89,9 +90,9 @@ leads = Table(
     Column("reference", Text),
     Column("state", Text, nullable=False, server_default=State.QUEUED),
     Column("state_reason", Text),
-    _moment("tracked_at", nullable=False, default_now=True),
-    _moment("submitted_at", nullable=False, default_now=True),
-    _moment("resolved_at"),
+    moment("tracked_at", nullable=False, default_now=True),
+    moment("submitted_at", nullable=False, default_now=True),
+    moment("resolved_at"),
     # What finished watches have counted; a watch still under way has its own on top.
     Column("polls", Integer, nullable=False, server_default="0"),
     Column("failures", Integer, nullable=False, server_default="0"),
@@ -111,19 +112,19 @@ watches = Table(
     _lead_key(primary=True),
     Column("account_id", Integer, nullable=False),
     Column("queue_id", Text, nullable=False),
-    _moment("watched_since", nullable=False),  # ages count from here; redrive starts anew
+    moment("watched_since", nullable=False),  # ages count from here; redrive starts anew
     # NULL: parked, and the lead's state_reason says why.
-    _moment("next_poll_at"),
+    moment("next_poll_at"),
     # The lease: both set or both null.
     Column("claim_id", BigInteger),
-    _moment("lease_until"),
+    moment("lease_until"),
     Column("polls", Integer, nullable=False, server_default="0"),
     Column("failures", Integer, nullable=False, server_default="0"),
     Column("failure_streak", SmallInteger, nullable=False, server_default="0"),
     Column("crashes", SmallInteger, nullable=False, server_default="0"),  # leases lost in a row: the poison guard
-    _moment("last_poll_at"),
+    moment("last_poll_at"),
     Column("last_note", Text),  # what the last poll said, in one line
-    _moment("not_found_since"),
+    moment("not_found_since"),
     Column("told_digest", BigInteger),  # of the last reading: an unchanged one is not journalled again
     CheckConstraint("(claim_id is null) = (lease_until is null)", "lease_has_an_end"),
     # Leased and parked watches are in neither the way of the claim nor in its index.
@@ -136,16 +137,6 @@ watches = Table(
     Index("ix_watches_leased", "lease_until", postgresql_where=text("claim_id is not null")),
 )
 
-# How many requests were made, in steps of ten seconds: for `reporting.pipeline`, kept for a day.
-poll_counts = Table(
-    "poll_counts",
-    metadata,
-    Column("account_id", ForeignKey("accounts.id"), primary_key=True),
-    Column("bucket", DateTime(timezone=True), primary_key=True),
-    Column("polls", Integer, nullable=False),
-    Column("failures", Integer, nullable=False),
-)
-
 # The journal: appended to, never changed.
 replies = Table(
     "replies",
@@ -153,7 +144,7 @@ replies = Table(
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     _lead_key(),
     Column("claim_id", BigInteger, nullable=False),
-    _moment("received_at", nullable=False),
+    moment("received_at", nullable=False),
     Column("http_status", SmallInteger, nullable=False),
     Column("body", Text, nullable=False),  # as sent, made storable, without lead data, cut at the cap
     Column("cut", Text),  # what was taken out of the body, if anything
@@ -193,7 +184,7 @@ outcomes = Table(
     Column("payout_pending", Boolean),
     Column("currency", Text),
     Column("quarantine_id", Text),
-    _moment("processed_at"),
+    moment("processed_at"),
     Column("processed_raw", Text),
     Column("last_reply_id", BigInteger, nullable=False),
 )
@@ -222,8 +213,8 @@ deliveries = Table(
     Column("status", Text),
     Column("reason", Text),
     Column("revenue", Numeric(18, 6)),
-    _moment("first_seen_at", nullable=False),
-    _moment("last_seen_at", nullable=False),
+    moment("first_seen_at", nullable=False),
+    moment("last_seen_at", nullable=False),
 )
 
 lead_events = Table(
@@ -231,7 +222,7 @@ lead_events = Table(
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     _lead_key(),
-    _moment("at", nullable=False),
+    moment("at", nullable=False),
     Column("from_state", Text),  # NULL: the lead's first event
     Column("to_state", Text, nullable=False),
     Column("cause", Text, nullable=False),
@@ -239,12 +230,4 @@ lead_events = Table(
     # A reply moves a lead once, however often it is persisted.
     UniqueConstraint("reply_id"),
     Index("ix_lead_events_by_lead", "lead_id", "id"),
-)
-
-ticks = Table(
-    "ticks",
-    metadata,
-    # When each recurring duty was last done, by whomever; two beats or none change nothing about it.
-    Column("duty", Text, primary_key=True),
-    _moment("at", nullable=False),
 )

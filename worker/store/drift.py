@@ -1,0 +1,51 @@
+"""Words of LeadByte's that we do not know: each reported once, with the shape of the reply it came in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from worker.store.bulk import execute_many, unnest
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownWord:
+    """A status word, and the reply around it without any of its values."""
+
+    word: str
+    shape: str
+
+
+_COLUMNS = {"word": "text", "shape": "text"}
+
+# xmax is 0 in a row that was just inserted, and not in one that was there already.
+_NOTE = text(f"""
+    insert into resolver.unknown_words (account_id, word, shape, first_seen_at, last_seen_at, times)
+    select a.id, s.word, s.shape, :now, :now, 1
+    from {unnest(_COLUMNS, "s")} join resolver.accounts a on a.name = :account
+    on conflict (account_id, word) do update set last_seen_at = :now, times = unknown_words.times + 1
+    returning word, xmax = 0 as is_new
+""")
+_LIST = text("""
+    select a.name as account, u.word, u.shape, u.first_seen_at, u.last_seen_at, u.times
+    from resolver.unknown_words u join resolver.accounts a on a.id = u.account_id
+    order by u.last_seen_at desc limit 20
+""")
+
+
+def note_unknown_words(connection: Connection, account: str, words: Sequence[UnknownWord], now: datetime) -> list[str]:
+    """Count the words (each once a batch); returns those never seen before."""
+    if not words:
+        return []
+    rows = [astuple(word) for word in words]
+    noted = execute_many(connection, _NOTE, _COLUMNS, rows, account=account, now=now)
+    return [row.word for row in noted if row.is_new]
+
+
+def list_unknown_words(connection: Connection) -> list[dict[str, Any]]:
+    """The words seen last."""
+    return [dict(row) for row in connection.execute(_LIST).mappings()]
