@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from alembic import context
+from psycopg.errors import LockNotAvailable
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import OperationalError
 
+from worker.errors import DatabaseUnavailable
 from worker.settings import load_settings
-from worker.store import bookkeeping
+from worker.store import bookkeeping, migrate
 from worker.store.db import open_engine
 from worker.store.tables import SCHEMA
 
@@ -25,13 +28,24 @@ def _include_name(name: str | None, kind: str, _parents: object) -> bool:
 
 
 def _prepare(connection: Connection) -> None:
-    # A migration that cannot get its lock within 4 s gives up, rather than queueing all of production behind it.
-    connection.execute(text("set lock_timeout = '4s'"))
     connection.execute(text("set statement_timeout = '15min'"))
     connection.execute(text("set idle_in_transaction_session_timeout = '1min'"))
-    connection.execute(text("select pg_advisory_lock(:lock)"), {"lock": ADVISORY_LOCK})
+    _wait_for_our_turn(connection)
+    # A migration that cannot get its lock within 4 s gives up, rather than queueing all of production behind it.
+    connection.execute(text("set lock_timeout = '4s'"))
     connection.execute(text(f"create schema if not exists {SCHEMA}"))
     connection.commit()
+
+
+def _wait_for_our_turn(connection: Connection) -> None:
+    connection.execute(text(f"set lock_timeout = '{migrate.PATIENCE}'"))
+    try:
+        connection.execute(text("select pg_advisory_lock(:lock)"), {"lock": ADVISORY_LOCK})
+    except OperationalError as error:
+        if not isinstance(error.orig, LockNotAvailable):
+            raise
+        said = f"another migration of this database has been running for {migrate.PATIENCE}; try again when it is done"
+        raise DatabaseUnavailable(said) from None
 
 
 def run_migrations() -> None:

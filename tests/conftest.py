@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,14 @@ from worker.store.db import open_engine
 from worker.store.migrate import migrate_to_head
 
 _OURS = {name.upper() for name in Settings.model_fields}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _hang_up_ends_processes() -> Iterator[None]:
+    """Under `nohup` SIGHUP is ignored, and whoever we start would inherit that."""
+    previous = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, previous)
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +92,7 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 def replace_database(url: str, name: str) -> str:
     """The same server, another database."""
-    return url.rsplit("/", 1)[0] + f"/{name}"
+    return make_url(url).set(database=name).render_as_string(hide_password=False)
 
 
 @pytest.fixture

@@ -111,6 +111,14 @@ def test_a_statement_that_takes_too_long_is_ended_at_the_bound(engine: Engine) -
     assert count_up(engine) == 2
 
 
+def test_a_statement_that_the_server_ended_in_time_is_told_from_a_server_that_is_away(engine: Engine) -> None:
+    told = pytest.raises(DatabaseUnavailable, match=r"did not finish a statement in time .* ask for less")
+    with told, transaction(engine) as connection:
+        connection.execute(text("set local statement_timeout = '50ms'"))
+        connection.execute(text("select pg_sleep(20)"))
+    assert count_up(engine) == 2
+
+
 def test_a_lead_whose_recording_was_not_confirmed_is_recorded_once(
     proxy: TcpProxy, through: Engine, engine: Engine, sql: Sql
 ) -> None:

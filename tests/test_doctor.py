@@ -71,7 +71,7 @@ def test_where_all_is_well_every_line_says_so(diagnose: Diagnose) -> None:
     findings = diagnose()
     assert {found.mark for found in findings} == {Mark.OK}, findings
     subjects = {found.subject for found in findings}
-    assert subjects == {"Postgres", "clocks", "schema", "reporting", "beat", "Redis", "account acme"}
+    assert subjects == {"Postgres", "clocks", "schema", "reporting", "intake", "beat", "Redis", "account acme"}
     assert run_command(["doctor"]) == 0
 
 
@@ -118,6 +118,14 @@ def test_a_schema_behind_is_a_failure_that_names_the_command(diagnose: Diagnose,
         (said,) = pick(diagnose(DATABASE_URL=replace_database(database_url, name)), "schema", Mark.FAILED)
         connection.execute(f"drop database {name} with (force)")
     assert said.startswith("at nothing, needs ")
+
+
+@pytest.mark.usefixtures("healthy")
+def test_a_role_without_the_rights_it_is_for_is_warned_of(diagnose: Diagnose, sql: Sql) -> None:
+    sql("revoke select on reporting.daily from lead_reporting")
+    sql("revoke execute on function track_lead from lead_intake")
+    assert "may not read the schema reporting" in pick(diagnose(), "reporting", Mark.WARNING)[0]
+    assert "may not call track_lead" in pick(diagnose(), "intake", Mark.WARNING)[0]
 
 
 @pytest.mark.usefixtures("healthy")

@@ -68,7 +68,7 @@ def test_leads_behind_hanging_ones_are_handed_back_unasked(engine: Engine, monke
     policy = Policy(timedelta(days=7), timedelta(hours=1), LadderSchedule())
     with running_sandbox() as box:
         key = SecretStr("sandbox-key")
-        account = Account("sandbox", box.base_url, "query", 1000.0, 2, key, None)
+        account = Account("sandbox", box.base_url, "query", 1000.0, 4, key, None)
         queue_ids = box.submit(8)
         list(track(engine, account.name, map(Submission, queue_ids)))
         with transaction(engine) as connection:

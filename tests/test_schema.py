@@ -10,6 +10,8 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, text
 
+from worker.errors import DatabaseUnavailable
+from worker.store import migrate
 from worker.store.db import transaction
 from worker.store.migrate import find_migrations, migrate_to_head, read_current, read_head
 
@@ -39,6 +41,17 @@ def test_every_migration_can_be_taken_back_and_applied_again(engine: Engine) -> 
     assert left == 0
     migrate_to_head(engine)
     command.check(configure(engine))
+
+
+def test_a_deployment_waits_for_anothers_migration_and_says_so_when_that_takes_too_long(
+    engine: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate, "PATIENCE", "100ms")
+    with psycopg.connect(database_url) as other:
+        other.execute("select pg_advisory_lock(x'1EAD4E50'::int)")
+        with pytest.raises(DatabaseUnavailable, match="another migration of this database has been running for 100ms"):
+            migrate_to_head(engine)
+    migrate_to_head(engine)
 
 
 def test_the_reporting_role_reads_the_views_and_nothing_else(database_url: str) -> None:

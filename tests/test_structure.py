@@ -62,11 +62,16 @@ def test_the_broker_url_that_flower_shows_hides_the_password(celery_app: Celery)
 @pytest.mark.parametrize("name", PROCESSES)
 def test_procfile_and_compose_run_what_demo_and_up_run(name: str) -> None:
     expected = [*CELERY, *PROCESSES[name]]
-    in_procfile = shlex.split(re.sub(r"\$\{[^}]*\}", "X", PROCFILE[name]))
+    in_procfile = shlex.split(re.sub(r"\$\{[^}]*\}", "X", PROCFILE[name].split(" && ")[-1]))
     in_compose = COMPOSE["services"][name]["command"]
     for command in (in_procfile, in_compose):
         assert command[: len(CELERY)] == list(CELERY)
         assert set(expected) <= set(command)
+
+
+def test_flowers_password_is_required_and_on_no_command_line() -> None:
+    assert PROCFILE["flower"].startswith(': "${FLOWER_BASIC_AUTH:?')  # Flower reads it from the environment itself
+    assert "basic-auth" not in PROCFILE["flower"] + str(COMPOSE["services"]["flower"]["command"])
 
 
 def test_procfile_and_compose_migrate_first() -> None:

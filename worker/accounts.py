@@ -82,12 +82,19 @@ def choose_account(settings: Settings, wanted: str | None) -> str:
     """The account a command means: the one it names, else the only one there is."""
     if wanted is not None:
         return check_account_name(wanted, "the account")
-    names = sorted(load_accounts(settings))
+    names = list_account_names(settings)
     if len(names) == 1:
         return names[0]
     if not names:
         raise SettingsError("LEADBYTE_ACCOUNT is not set: name your LeadByte account, or give --account")
     raise SettingsError(f"several accounts are configured ({', '.join(names)}): say which with --account")
+
+
+def list_account_names(settings: Settings) -> list[str]:
+    """The configured accounts, without a look at their keys: recording queue IDs needs none."""
+    named = {settings.leadbyte_account} if settings.leadbyte_account is not None else set()
+    path = settings.leadbyte_accounts_file
+    return sorted(named | (set(_read_tables(path)) if path is not None else set()))
 
 
 def check_account_name(name: str, setting: str) -> str:
@@ -107,15 +114,17 @@ def _table_of_environment(settings: Settings) -> _AccountTable:
 
 def _accounts_of_file(settings: Settings) -> Mapping[str, Account]:
     path = settings.leadbyte_accounts_file
-    if path is None:
-        return {}
+    return {
+        name: _build(name, _parse_table(name, table), settings, f"LEADBYTE_ACCOUNTS_FILE: accounts.{name}")
+        for name, table in (_read_tables(path) if path is not None else {}).items()
+    }
+
+
+def _read_tables(path: Path) -> dict[str, Any]:
     tables = _read_toml(path).get("accounts")
     if not isinstance(tables, dict) or not tables:
         raise SettingsError(f"LEADBYTE_ACCOUNTS_FILE {path}: expected at least one table [accounts.NAME]")
-    return {
-        name: _build(name, _parse_table(name, table), settings, f"LEADBYTE_ACCOUNTS_FILE: accounts.{name}")
-        for name, table in tables.items()
-    }
+    return tables
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from worker.settings import Settings
 from worker.store.asking import read_pipeline
 from worker.store.db import open_engine, read_clock, transaction
 from worker.store.drift import list_unknown_words
+from worker.store.health import read_blocks, read_rights
 from worker.store.migrate import read_current, read_head
 from worker.store.ticks import read_last
 
@@ -94,7 +95,7 @@ def _examine_postgres(engine: Engine) -> Iterator[Finding]:
             return
         yield Finding(Mark.OK, "schema", f"at its head, {head}")
         with transaction(engine) as connection:
-            findings = [*_look_at_role(connection), _look_at_beat(connection), *_look_at_accounts(connection)]
+            findings = [*_look_at_roles(connection), _look_at_beat(connection), *_look_at_accounts(connection)]
             findings += [*_look_at_blocks(connection), *_look_at_words(connection)]
         yield from findings
     except LeadResolverError as error:
@@ -118,12 +119,18 @@ def _look_at_clock(connection: Connection) -> Finding:
     return Finding(Mark.OK, "clocks", f"this machine and Postgres are {seconds} apart")
 
 
-def _look_at_role(connection: Connection) -> Iterator[Finding]:
-    found = connection.execute(text("select 1 from pg_roles where rolname = 'lead_reporting'")).first()
-    if found is None:
-        yield Finding(Mark.WARNING, "reporting", "role lead_reporting is missing: create it and grant it the views")
-    else:
-        yield Finding(Mark.OK, "reporting", "role lead_reporting reads the schema reporting")
+def _look_at_roles(connection: Connection) -> Iterator[Finding]:
+    rights = read_rights(connection)
+    for subject, role, what in (
+        ("reporting", "lead_reporting", "read the schema reporting"),
+        ("intake", "lead_intake", "call track_lead"),
+    ):
+        if role not in rights:
+            yield Finding(Mark.WARNING, subject, f"role {role} is missing: create it and let it {what}")
+        elif not rights[role]:
+            yield Finding(Mark.WARNING, subject, f"role {role} may not {what}: grant it the right to")
+        else:
+            yield Finding(Mark.OK, subject, f"role {role} may {what}")
 
 
 def _look_at_beat(connection: Connection) -> Finding:
@@ -150,18 +157,7 @@ def _look_at_accounts(connection: Connection) -> Iterator[Finding]:
 
 def _look_at_blocks(connection: Connection) -> Iterator[Finding]:
     """Which blocks the keys append, as far as the newest answers show."""
-    rows = connection.execute(
-        text("""
-            select a.name, count(*) as n, bool_or(o.buyers_told) as buyers, bool_or(o.deliveries_told) as deliveries,
-                bool_or(o.campaign_id is not null or o.campaign_name is not null) as campaign,
-                bool_or(o.supplier_id is not null or o.supplier_name is not null) as supplier
-            from resolver.accounts a cross join lateral (
-                select o.* from resolver.leads l join resolver.outcomes o on o.lead_id = l.id
-                where l.account_id = a.id and l.resolved_at is not null order by l.submitted_at desc limit 200
-            ) o group by a.name order by a.name
-        """)
-    )
-    for row in rows:
+    for row in read_blocks(connection):
         missing = [block for block in ("buyers", "deliveries", "campaign", "supplier") if not getattr(row, block)]
         subject = f"account {row.name}"
         if missing:
@@ -177,8 +173,9 @@ def _look_at_blocks(connection: Connection) -> Iterator[Finding]:
 def _look_at_words(connection: Connection) -> Iterator[Finding]:
     for row in list_unknown_words(connection):
         said = (
-            f"LeadByte says {row['word']!a}, a status that is not known here ({row['times']:,} times, last on "
-            f"{row['last_seen_at']:%Y-%m-%d}); its leads stay open and are asked about slowly. Reply: {row['shape'][:300]}"
+            f"LeadByte says {row['word']!a}, a status that is not known here ({row['times']:,} times, last "
+            f"on {row['last_seen_at']:%Y-%m-%d}); its leads stay open and are asked about slowly. "
+            f"Reply: {row['shape'][:300]}"
         )
         yield Finding(Mark.WARNING, f"account {row['account']}", said)
 

@@ -37,6 +37,7 @@ class Transport(kombu_redis.Transport):
 
     def _deliver(self, message: Any, queue: str | None) -> None:  # noqa: ANN401 - whatever JSON somebody sent
         try:
+            _check_limits(message)
             super()._deliver(message, queue)
         except _UNUSABLE as error:
             log.warning("message_thrown_away", queue=queue, kind=type(error).__name__)
@@ -51,6 +52,15 @@ class Transport(kombu_redis.Transport):
             return  # it never got so far as to be counted
         for channel in holders:
             channel.basic_reject(tag, requeue=False)
+
+
+def _check_limits(message: Any) -> None:  # noqa: ANN401 - likewise
+    """ValueError for time limits that are none: Celery finds out only when it has taken the message to its heart."""
+    limits = message["headers"].get("timelimit") or ()
+    if not isinstance(limits, list | tuple) or not all(
+        limit is None or type(limit) in {int, float} for limit in limits
+    ):
+        raise ValueError("timelimit")
 
 
 def _leave_bodies_out(record: logging.LogRecord) -> bool:

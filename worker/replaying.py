@@ -14,8 +14,9 @@ from sqlalchemy import Connection, Engine
 from worker.results import refold_leads
 from worker.store.db import transaction
 from worker.store.journal import Chosen, Snapshot, choose_leads, read_snapshot
+from worker.store.outcomes import lock_leads
 
-PAGE = 200  # leads in one transaction
+PAGE = 50  # leads in one transaction: their whole journals must fit into its bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ def _replay_page(engine: Engine, chosen: Chosen, after: int, *, dry_run: bool) -
 
 
 def _replay_leads(connection: Connection, lead_ids: list[int]) -> Iterator[Change]:
+    lock_leads(connection, lead_ids)  # before looking: what is persisted meanwhile is no change of ours
     before = read_snapshot(connection, lead_ids)
     refold_leads(connection, lead_ids)
     yield from _compare(before, read_snapshot(connection, lead_ids))

@@ -23,7 +23,14 @@ from worker.retrying import retry_while_unavailable
 from worker.store.db import read_clock, transaction
 from worker.store.leads import Move, move_leads, unwatch_leads
 from worker.store.outcomes import KnownLead, Outcome, Seen, forget_rows, lock_leads, save_outcomes
-from worker.store.worklist import Attempt, JournalledReply, attempt_replies, read_journal, take_replies
+from worker.store.worklist import (
+    Attempt,
+    JournalledReply,
+    attempt_replies,
+    read_journal,
+    take_parked_replies,
+    take_replies,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -91,8 +98,9 @@ def _persist_attempted(engine: Engine, attempt: Attempt) -> Persisted:
 
 
 def refold_leads(connection: Connection, lead_ids: Sequence[int]) -> None:
-    """Derive the facts of these leads anew from their whole journal, as the reader understands it today."""
+    """Derive the facts of these leads anew from their whole journal, parked replies included, with today's reader."""
     leads = list(_lock_foldings(connection, lead_ids).values())
+    take_parked_replies(connection, [lead.lead_id for lead in leads])
     _replay_journals(connection, leads)
     _save(connection, leads)
 
@@ -127,20 +135,25 @@ def _replay_journals(connection: Connection, leads: Sequence[Folding]) -> None:
     anew = {lead.lead_id: Folding(lead.lead_id, lead.queue_id, State.QUEUED, None, None, Facts()) for lead in leads}
     for reply in read_journal(connection, lead_ids):
         fold_reply(anew[reply.lead_id], reply)
-    forget_rows(connection, lead_ids)
-    for lead in leads:
-        _take_over(lead, anew[lead.lead_id])
+    renewed = [lead for lead in leads if _take_over(lead, anew[lead.lead_id])]
+    forget_rows(connection, [lead.lead_id for lead in renewed])
 
 
-def _take_over(lead: Folding, anew: Folding) -> None:
-    """The facts as they are now read; of states only a verdict that was not understood before, every event stands."""
-    lead.facts, lead.seen, lead.last_reply_id = anew.facts, anew.seen, max(lead.last_reply_id, anew.last_reply_id)
-    if anew.state not in FINAL or anew.state is lead.state:
-        return
-    _reopen_abandoned(lead)
-    if may_become(lead.state, anew.state):
+def _take_over(lead: Folding, anew: Folding) -> bool:
+    """The facts as they are now read; of states only a verdict that was not understood before, every event stands.
+
+    False: they are facts of a state that the lead can't go to, so the recorded ones stand with the recorded verdict.
+    """
+    lead.last_reply_id = max(lead.last_reply_id, anew.last_reply_id)
+    if lead.state in FINAL and anew.state is not lead.state and not may_become(lead.state, anew.state):
+        log.warning("replayed_state_refused", lead=lead.queue_id, kept=lead.state, read=anew.state)
+        return False
+    lead.facts, lead.seen = anew.facts, anew.seen
+    if anew.state in FINAL and anew.state is not lead.state:
+        _reopen_abandoned(lead)
         verdict = next(move for move in reversed(anew.moves) if move.to_state is anew.state)
         _add_move(lead, replace(verdict, from_state=lead.state, cause=f"replayed: {verdict.cause}", reply_id=None))
+    return True
 
 
 def fold_reply(lead: Folding, reply: JournalledReply) -> None:

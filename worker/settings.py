@@ -111,6 +111,8 @@ def _postgres_url(text: str) -> URL:
     url = _parse_url(text, "postgresql://user:password@host/name")
     if url.drivername not in {"postgresql", "postgres", "postgresql+psycopg"}:
         raise ValueError("must begin with postgresql://")
+    if "@" in (url.host or ""):
+        raise ValueError("has an '@' in its user or password: write it as %40 there")
     return url.set(drivername="postgresql+psycopg")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any
 
@@ -18,12 +18,12 @@ from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
 
 from worker import runtime
-from worker.accounts import choose_account
+from worker.accounts import Account, choose_account
 from worker.celery_app import app
-from worker.errors import DatabaseUnavailable, InvalidQueueId, LeadResolverError
-from worker.intake import Submission, check_submission, track
+from worker.errors import DatabaseUnavailable, LeadResolverError, SettingsError
+from worker.intake import Submission, track
 from worker.logs import describe_exception
-from worker.polling import Polled, poll_account
+from worker.polling import Polled, Poller, poll_account
 from worker.rescue import sweep
 from worker.results import persist_replies
 from worker.scheduling import plan_hints
@@ -34,6 +34,7 @@ log = structlog.get_logger(__name__)
 # How long one `polling.poll` goes on while there is due work. Short, so that a worker's processes come round to the
 # other queues; long, so that Celery's share of a lead stays small.
 SLICE_SECONDS = 5.0
+SUSPECTS_A_TURN = 20
 INTAKE_PATIENCE_SECONDS = 30.0
 
 
@@ -51,9 +52,6 @@ def _quiet(run: Callable[..., str]) -> Callable[..., str]:
         except DatabaseUnavailable as error:
             log.warning("postgres_unavailable", task=run.__name__, error=str(error))
             return "postgres-unavailable"
-        except InvalidQueueId:
-            # Its text quotes what came instead of a queue ID, and that may be anything.
-            said = "something in the message is no queue ID, or no plain reference; nothing was recorded"
         except (Reject, LeadResolverError):
             raise
         except Exception as error:  # noqa: BLE001 - the whole point: none may pass
@@ -83,25 +81,38 @@ def schedule() -> str:
 @_quiet
 def poll() -> str:
     """Claim and poll batches of due leads, account by account, while there are any and the slice lasts."""
-    poller = runtime.make_poller()
-    until = time.monotonic() + SLICE_SECONDS
-    total = Polled()
-    accounts = list(poller.accounts.values())
-    random.shuffle(accounts)  # no account is always last
-    while accounts and time.monotonic() < until:
-        for account in list(accounts):
-            batches = [poll_account(poller, account, suspects=suspects) for suspects in (False, True)]
-            done = [batch for batch in batches if batch is not None]
-            if not done:
-                accounts.remove(account)
-            for batch in done:
-                total += batch
-            if any(batch.journalled for batch in done):
-                _hint(persist)
+    total = sum(_poll_in_turns(runtime.make_poller()), start=Polled())
     return (
-        f"polled:{total.polled} journalled:{total.journalled} waiting:{total.waiting} "
+        f"polled:{total.polled} final:{total.final} waiting:{total.waiting} "
         f"failed:{total.failed} abandoned:{total.abandoned}"
     )
+
+
+def _poll_in_turns(poller: Poller) -> Iterator[Polled]:
+    """Batches of one account after the other, until a whole round found nothing to claim or the slice is over."""
+    until = time.monotonic() + SLICE_SECONDS
+    accounts = list(poller.accounts.values())
+    random.shuffle(accounts)  # no account is always last
+    found = True
+    while found:
+        found = False
+        for account in accounts:
+            # Suspects are polled alone, so there are many turns for them to one for a whole batch.
+            for suspects, most in ((False, 1), (True, SUSPECTS_A_TURN)):
+                for polled in _poll_batches(poller, account, suspects=suspects, most=most, until=until):
+                    found = True
+                    yield polled
+
+
+def _poll_batches(poller: Poller, account: Account, *, suspects: bool, most: int, until: float) -> Iterator[Polled]:
+    for _ in range(most):
+        # Looked at before every batch: one that hangs takes half a minute, and the worker may be told to stop.
+        polled = poll_account(poller, account, suspects=suspects) if time.monotonic() < until else None
+        if polled is None:
+            return
+        if polled.journalled:
+            _hint(persist)
+        yield polled
 
 
 @app.task(name="results.persist")
@@ -134,8 +145,12 @@ def track_queue_ids(
 ) -> str:
     """Record one queue ID, or several; `account` may be left out where one alone is configured."""
     ids = [queue_ids] if isinstance(queue_ids, str) else queue_ids
-    submissions = [check_submission(Submission(str(queue_id), reference)) for queue_id in ids]
-    name = choose_account(load_settings(), account)
+    submissions = [Submission(str(queue_id), reference) for queue_id in ids]
+    try:
+        name = choose_account(load_settings(), account)
+    except SettingsError:
+        # Its text quotes what came instead of an account, and that may be anything.
+        raise TaskFailed("the message names no account, or something that is none; nothing was recorded") from None
     until = time.monotonic() + INTAKE_PATIENCE_SECONDS
     while True:
         try:
@@ -145,7 +160,10 @@ def track_queue_ids(
                 raise Reject(str(error), requeue=True) from None
             time.sleep(1 + random.random())  # noqa: S311 - so that the waiting ones don't all come back at once
         else:
-            return f"new:{sum(batch.new for batch in done)} known:{sum(batch.known for batch in done)}"
+            refused = sum(len(batch.refused) for batch in done)
+            if refused:
+                log.warning("queue_ids_refused", account=name, refused=refused)
+            return f"new:{sum(b.new for b in done)} known:{sum(b.known for b in done)} refused:{refused}"
 
 
 def _hint(task: Task[..., Any]) -> None:

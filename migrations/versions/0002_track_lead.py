@@ -76,6 +76,11 @@ begin
     if length(reference) > 200 then
         raise exception 'track_lead: the reference is longer than 200 characters' using errcode = '22023';
     end if;
+    -- Controls, invisible marks and odd spaces: what Python's isprintable refuses too.
+    if reference ~ ('[\u0001-\u001F\u007F-\u00A0\u00AD\u1680\u2000-\u200F\u2028-\u202F\u205F-\u206F'
+        || '\u3000\uFEFF]') then
+        raise exception 'track_lead: the reference is not plain text' using errcode = '22023';
+    end if;
     perform resolver.track_leads(account, array[queue_id], array[reference], interval '2 seconds', interval '0');
     return case when found then 'new' else 'known' end;
 end

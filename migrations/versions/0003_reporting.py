@@ -122,7 +122,9 @@ left join lateral (
 left join lateral (
     select count(*) as due, min(next_poll_at) as oldest_due_at
     from resolver.watches
-    where account_id = a.id and claim_id is null and next_poll_at <= clock_timestamp()
+    -- A lead whose lease has run out waits for the sweep: it is due, whatever became of its worker.
+    where account_id = a.id and next_poll_at <= clock_timestamp()
+        and (claim_id is null or lease_until <= clock_timestamp())
 ) w on true
 """
 

@@ -57,6 +57,13 @@ def test_show_prints_everything_known(told: Cli) -> None:
         assert part in said.out
 
 
+def test_what_others_wrote_does_not_steer_the_terminal(told: Cli, sql: Sql) -> None:
+    sql("update resolver.leads set reference = E'ref\\x1b[2J', state_reason = E'why\\x1b[2J\\u009b2J'")
+    sql(r"update resolver.buyers set name = E'\x1b]0;title\x07'")
+    for said in (told("show", LEAD), told("list")):
+        assert all(character.isprintable() or character == "\n" for character in said.out)
+
+
 def test_show_as_json_has_every_column_and_everything_beneath(told: Cli) -> None:
     lead = told("show", LEAD, "--json").document
     assert set(REPORTED.split()) | {"why", "events", "replies"} <= lead.keys()

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.conftest import replace_database
 from worker.cli.app import app
 from worker.local.postgres import EmbeddedPostgres
 
@@ -82,7 +83,7 @@ def test_migrate_brings_an_empty_database_to_head_and_again(
 ) -> None:
     with psycopg.connect(postgres.url, autocommit=True) as connection:
         connection.execute("create database fresh_for_migrate")
-        monkeypatch.setenv("DATABASE_URL", postgres.url.rsplit("/", 1)[0] + "/fresh_for_migrate")
+        monkeypatch.setenv("DATABASE_URL", replace_database(postgres.url, "fresh_for_migrate"))
         for _ in range(2):
             said = command("migrate")
             assert (said.code, said.err) == (0, "")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from worker.domain.backoff import FAILURE_CAP, JITTER, UNKNOWN_STATUS_GAP, LadderSchedule
 from worker.domain.classify import Meaning, Reading
-from worker.domain.decide import SETTLE_GRACE, Policy, PolledLead, Step, decide_step, digest_reading
+from worker.domain.decide import MAKE_ROOM, SETTLE_GRACE, Policy, PolledLead, Step, decide_step, digest_reading
 from worker.domain.facts import Facts
 from worker.domain.lifecycle import FINAL, OPEN, State
 
@@ -49,11 +49,9 @@ def watched_for(age: timedelta, **more: object) -> PolledLead:
 
 
 @given(leads, readings, chances)
-def test_we_always_look_again_later_unless_it_is_not_the_leads_affair(
-    lead: PolledLead, reading: Reading, chance: float
-) -> None:
+def test_we_always_look_again_later_unless_nothing_was_asked(lead: PolledLead, reading: Reading, chance: float) -> None:
     step = decide_step(lead, reading, NOW, POLICY, chance)
-    if reading.meaning in NOT_THE_LEADS:
+    if reading.meaning is Meaning.UNASKED:
         assert step.next_poll_at == NOW
     else:
         assert step.next_poll_at > NOW
@@ -71,18 +69,20 @@ def test_a_poll_is_answered_or_failed_and_never_both(lead: PolledLead, reading: 
 def test_what_is_not_the_leads_affair_moves_nothing_of_it(lead: PolledLead, reading: Reading, chance: float) -> None:
     step = decide_step(lead, reading, NOW, POLICY, chance)
     if reading.meaning in NOT_THE_LEADS:
-        kept = Step(NOW, not_found_since=lead.not_found_since, told_digest=lead.told_digest, note=reading.reason)
+        again_at = NOW if reading.meaning is Meaning.UNASKED else NOW + MAKE_ROOM
+        kept = Step(again_at, not_found_since=lead.not_found_since, told_digest=lead.told_digest, note=reading.reason)
         assert step == kept
 
 
 @given(leads, readings, chances)
-def test_a_verdict_is_always_journalled_and_nothing_is_both_journalled_and_abandoned(
+def test_a_verdict_is_always_journalled_and_giving_up_throws_no_news_away(
     lead: PolledLead, reading: Reading, chance: float
 ) -> None:
     step = decide_step(lead, reading, NOW, POLICY, chance)
     if reading.state in FINAL:
         assert step.journalled
-    assert not (step.journalled and step.abandoned_because)
+    patient = replace(POLICY, abandon_after=timedelta(days=10_000))
+    assert step.journalled is decide_step(lead, reading, NOW, patient, chance).journalled
     assert not step.journalled or reading.meaning in {Meaning.TOLD, Meaning.UNKNOWN_STATUS}
 
 
@@ -153,6 +153,15 @@ def test_a_move_between_open_states_is_journalled_once(state: State) -> None:
     step = step_after(lead, reading)
     assert step.journalled
     assert not step_after(replace(lead, state=state, told_digest=step.told_digest), reading).journalled
+
+
+def test_a_change_back_is_journalled_though_the_change_itself_waits_to_be_persisted() -> None:
+    lead = watched_for(timedelta(seconds=5))
+    held = step_after(lead, Reading(Meaning.TOLD, "Quarantined", State.QUARANTINED))
+    queued = Reading(Meaning.TOLD, "Queued", State.QUEUED)
+    released = step_after(replace(lead, told_digest=held.told_digest), queued)
+    assert (held.journalled, released.journalled) == (True, True)
+    assert not step_after(replace(lead, told_digest=released.told_digest), queued).journalled
 
 
 def test_an_unknown_status_is_journalled_once_and_looked_at_slowly() -> None:

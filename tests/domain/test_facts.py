@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.facts import LARGEST_TOTAL, Buyer, Delivery, Facts, Named, Row, derive_facts, merge_facts
+from worker.domain.facts import LARGEST_TOTAL, MOST_KEPT, Buyer, Delivery, Facts, Named, Row, derive_facts, merge_facts
 from worker.domain.lifecycle import FINAL, OPEN, State
 
 words = st.none() | st.sampled_from(["a", "b", "Sold", "Unsold"])
@@ -93,9 +93,44 @@ def test_revenue_is_the_sum_over_the_buyers_that_bought() -> None:
     assert derive_facts(Facts(buyers=rows[2:], revenue=Decimal(9)), State.APPROVED).revenue == Decimal(9)
 
 
+SOLD_FOR_TEN = (Buyer("1", "1", status="Sold", revenue=Decimal(10)),)
+TAKEN_BACK = [
+    # what the sale was taken back with, the state the lead is in then
+    (Facts(buyers=(Buyer("1", "1", status="Returned"),)), State.RETURNED),
+    (Facts(buyers=(Buyer("1", "1", status="Returned", revenue=Decimal(10)),), revenue=Decimal(10)), State.RETURNED),
+    (Facts(buyers=(Buyer("1", "1", status="Unsold"),)), State.PENDING),
+    (Facts(buyers=(Buyer("1", "1", status="Unsold"),)), State.REJECTED),
+    (Facts(buyers=(Buyer("1", "1", status="Returned"), Buyer("2", "2", status="Unsold"))), State.APPROVED),
+]
+
+
+@pytest.mark.parametrize(("told", "state"), TAKEN_BACK)
+@pytest.mark.parametrize("deliveries", [None, (Delivery("7", "7", buyer_id="1", status="Sold"),)])
+def test_a_sale_that_was_taken_back_is_no_sale_and_brings_no_money(
+    told: Facts, state: State, deliveries: tuple[Delivery, ...] | None
+) -> None:
+    known = derive_facts(Facts(buyers=SOLD_FOR_TEN, deliveries=deliveries), State.PENDING)
+    assert (known.sold, known.revenue) == (True, Decimal(10))
+    now = derive_facts(merge_facts(known, told), state)
+    assert (now.sold, now.revenue) == (False, Decimal(0))
+    assert derive_facts(merge_facts(now, told), state) == now
+
+
+def test_one_of_two_sales_taken_back_leaves_the_other() -> None:
+    known = derive_facts(Facts(buyers=(*SOLD_FOR_TEN, Buyer("2", status="Sold", revenue=Decimal(3)))), State.APPROVED)
+    now = derive_facts(merge_facts(known, Facts(buyers=(Buyer("1", status="Returned"),))), State.APPROVED)
+    assert (known.revenue, now.revenue, now.sold) == (Decimal(13), Decimal(3), True)
+
+
+@pytest.mark.parametrize("buyers", [None, (), (Buyer("1"),), (Buyer("1", status="Some new word"),)])
+def test_revenue_that_leadbyte_told_stands_where_no_buyer_declined(buyers: tuple[Buyer, ...] | None) -> None:
+    assert derive_facts(Facts(revenue=Decimal(9), buyers=buyers), State.APPROVED).revenue == Decimal(9)
+
+
 def test_a_sum_too_large_for_its_column_is_not_told() -> None:
     rows = tuple(Buyer(str(n), status="Sold", revenue=LARGEST_TOTAL / 1000) for n in range(1000))
     assert derive_facts(Facts(buyers=rows), State.APPROVED).revenue is None
+    assert derive_facts(Facts(buyers=rows, revenue=Decimal(9)), State.APPROVED).revenue == Decimal(9)
     assert derive_facts(Facts(buyers=rows[1:]), State.APPROVED).revenue == LARGEST_TOTAL * 999 / 1000
 
 
@@ -105,6 +140,8 @@ SALES = [
     (Facts(deliveries=(Delivery("1", status="sold"),)), tuple(State), True),
     (Facts(buyers=(Buyer("1", status="Unsold"),)), tuple(FINAL), False),
     (Facts(buyers=(Buyer("1", status="Unsold"),)), tuple(OPEN), None),
+    (Facts(buyers=(Buyer("1"),)), (State.APPROVED, State.RETURNED), None),
+    (Facts(buyers=(Buyer("1", status="Some new word"),)), (State.APPROVED, State.RETURNED), None),
     (Facts(buyers=()), (State.APPROVED, State.RETURNED), False),
     (Facts(buyers=()), tuple(OPEN), None),
     (Facts(deliveries=(Delivery("1", status="Unsold"),)), (State.APPROVED,), None),
@@ -126,6 +163,14 @@ def test_a_buyer_that_is_left_out_later_stays() -> None:
     told = Facts(buyers=(Buyer("2", status="Returned"),))
     assert merge_facts(known, told).buyers == (Buyer("1", status="Unsold"), Buyer("2", status="Returned"))
     assert merge_facts(known, Facts(buyers=())) == known
+
+
+def test_a_lead_grows_to_a_bound_and_what_is_known_goes_on_being_told() -> None:
+    known = Facts(buyers=tuple(Buyer(str(number)) for number in range(MOST_KEPT)))
+    told = (Buyer("stranger", status="Sold"), Buyer("7", status="Unsold"))
+    merged = merge_facts(known, Facts(buyers=told)).buyers or ()
+    assert len(merged) == MOST_KEPT
+    assert merged[7] == Buyer("7", status="Unsold")
 
 
 def test_another_campaign_brings_its_own_name() -> None:

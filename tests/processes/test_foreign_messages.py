@@ -16,6 +16,7 @@ from tests.processes.stage import LEAD_DATA, Stage, is_alive
 
 pytestmark = pytest.mark.processes
 
+ODD_LIMITS: list[Any] = ["x", [1, "x"], ["x", None], {"x": 1}]
 QUEUES = ("schedule", "polling", "results", "intake")
 
 
@@ -29,8 +30,10 @@ class _Bomb:
         return open, (str(self._path), "w")
 
 
-def _envelope(body: bytes, content_type: str, task: str = "polling.poll", encoding: str = "utf-8") -> str:
-    headers = {"lang": "py", "task": task, "id": "0-0", "argsrepr": repr(LEAD_DATA), "kwargsrepr": "{}"}
+def _envelope(
+    body: bytes, content_type: str, task: str = "polling.poll", encoding: str = "utf-8", **more: object
+) -> str:
+    headers = {"lang": "py", "task": task, "id": "0-0", "argsrepr": repr(LEAD_DATA), "kwargsrepr": "{}", **more}
     delivery = {"exchange": "", "routing_key": "polling"}
     properties = {"delivery_tag": "0-0", "body_encoding": "base64", "delivery_mode": 2, "delivery_info": delivery}
     message = {"body": base64.b64encode(body).decode(), "content-type": content_type, "content-encoding": encoding}
@@ -53,6 +56,8 @@ def _push_garbage(client: Redis, bomb: Path) -> None:
         _envelope(data, "application/json", task="nobody.knows"),
         _envelope(data, "application/json"),
         _envelope(json.dumps(LEAD_DATA).encode(), "application/json"),
+        # Celery looks at these only when it has counted the message: two of them used to hold a worker for good.
+        *(_envelope(b"[[], {}, {}]", "application/json", timelimit=odd) for odd in ODD_LIMITS),
     ]
     for queue in QUEUES:
         client.lpush(queue, *messages)

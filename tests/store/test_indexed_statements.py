@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -35,6 +35,7 @@ FILL = f"""
 """
 
 CLAIM = {"claim": 5, "until": NOW, "account": 1, "now": NOW, "suspects": False, "oldest": 100, "newest": 100}
+RESCUE = {"now": NOW, "longest_lease": timedelta(minutes=2), "most_crashes": 3}
 SETTLED = {
     "lead_id": list(range(1, 201)),
     "next_poll_at": [NOW] * 200,
@@ -74,7 +75,7 @@ def explain(engine: Engine, statement: TextClause, values: dict[str, object], *,
 STATEMENTS: dict[str, tuple[TextClause, dict[str, Any], str, str]] = {
     "claim": (claims._CLAIM_LEADS, CLAIM, "watches", "ix_watches_due"),
     "due": (accounts._DUE, {"now": NOW, "most": 1600}, "watches", "ix_watches_due"),
-    "rescue": (rescue._RESCUE, {"now": NOW, "most_crashes": 3}, "watches", "ix_watches_leased"),
+    "rescue": (rescue._RESCUE, RESCUE, "watches", "ix_watches_leased"),
     # By its leads, or where few are leased by those: either reads hundreds of rows, not all.
     "settle": (settling._SETTLE, SETTLED, "watches", "pk_watches ix_watches_leased"),
     "attempt": (

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from worker.domain.decide import Step
 from worker.domain.lifecycle import State
@@ -153,7 +153,7 @@ def test_a_lead_that_killed_three_workers_is_parked_with_a_reason(
     make_due(1)
     parked = 0
     for round_ in range(MOST_CRASHES):
-        assert claim(suspects=round_ > 0) is not None
+        assert claim(suspects=round_ > 1) is not None
         sql("update resolver.watches set lease_until = clock_timestamp()")
         parked = sweep(engine).parked
     assert parked == 1
@@ -181,6 +181,23 @@ def test_the_sweep_forgets_old_claims_and_counts_and_keeps_new_ones(engine: Engi
     sweep(engine)
     assert sql("select id from resolver.claims") == [(claimed.id,)]
     assert sql("select count(*) from resolver.poll_counts") == [(1,)]
+
+
+@pytest.mark.usefixtures("claimed")
+def test_a_lease_of_a_clock_that_was_set_back_is_taken_back(engine: Engine, sql: Sql) -> None:
+    sql("update resolver.watches set lease_until = clock_timestamp() + interval '1 h'")
+    sql("update resolver.claims set lease_until = clock_timestamp() + interval '1 h'")
+    assert sweep(engine).leads == 1
+    assert sql("select count(*) from resolver.claims") == [(0,)]
+
+
+@pytest.mark.usefixtures("claimed")
+def test_a_sweep_waits_for_nobody_who_holds_a_lead(engine: Engine, sql: Sql) -> None:
+    sql(f"update resolver.watches set lease_until = clock_timestamp(), crashes = {MOST_CRASHES - 1}")
+    with transaction(engine) as persisting:
+        persisting.execute(text("select from resolver.leads for no key update"))
+        assert sweep(engine).leads == 0
+    assert sweep(engine).parked == 1
 
 
 @pytest.mark.usefixtures("claimed")

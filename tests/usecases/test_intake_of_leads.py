@@ -153,10 +153,15 @@ def test_a_null_is_refused_in_sql(sql: Sql) -> None:
             sql(f"select {call}")
 
 
-@pytest.mark.parametrize("reference", ["x" * 201, "two\nlines", "nul\0"])
+@pytest.mark.parametrize(
+    "reference",
+    ["x" * 201, "two\nlines", "nul\0", "\x1b[2J", "c1 \x9b", "\u202eturned", "zero\u200bwidth", "\ufeffbom"],
+)
 def test_a_reference_that_is_no_plain_text_is_refused(engine: Engine, sql: Sql, reference: str) -> None:
     (done,) = track(engine, "acme", [Submission(LEAD, reference)])
     assert len(done.refused) == 1
+    with pytest.raises(psycopg.DataError):
+        sql("select track_lead('acme', %s, %s)", LEAD, reference)
     assert count_rows(sql) == (0, 0, 0)
 
 

@@ -136,6 +136,7 @@ HISTORIES: dict[str, list[dict[str, Any]]] = {
     "one": [APPROVED | SOLD_TO_ONE],
     "pending first": [PENDING, APPROVED | SOLD_TO_ONE],
     "released and held again": [QUARANTINED, QUEUED, QUARANTINED, QUEUED],
+    "given back by its buyer": [APPROVED | SOLD_TO_ONE, RETURNED | {"buyers": [{"id": 4, "status": "Returned"}]}],
     "returned and billed again": [APPROVED | SOLD_TO_ONE, RETURNED, APPROVED],
     "regressed": [APPROVED, PENDING, QUEUED],
     "rejected, then sold by hand": [REFUSED, APPROVED | SOLD_TO_ONE],
@@ -239,6 +240,27 @@ def test_a_block_that_is_absent_later_erases_nothing(engine: Engine, reply: Repl
     reply(LEAD, {"status": "Approved"})
     persist_replies(engine)
     assert facts_of(LEAD) == before
+
+
+def test_rows_that_a_reply_leaves_as_they_are_are_not_written_again(engine: Engine, reply: Reply, sql: Sql) -> None:
+    written = "select key, xmin::text from resolver.buyers order by key"
+    reply(LEAD, PENDING | SOLD_TO_ONE)
+    persist_replies(engine)
+    (four, five) = sql(written)
+    reply(LEAD, APPROVED | {"buyers": [{"id": 4}, {"id": 5, "status": "Skipped"}]})
+    persist_replies(engine)
+    assert sql(written)[0] == four
+    assert sql(written)[1] != five
+
+
+RETURNED_BY_ITS_BUYER: dict[str, Any] = RETURNED | {"buyers": [{"id": 4, "status": "Returned"}]}
+
+
+def test_a_sale_that_a_buyer_gives_back_brings_no_money(engine: Engine, reply: Reply, facts_of: FactsOf) -> None:
+    for record in (APPROVED | SOLD_TO_ONE, RETURNED_BY_ITS_BUYER, {"status": "Returned"}):
+        reply(LEAD, record)
+        persist_replies(engine)
+    assert facts_of(LEAD, "state", "sold", "revenue") == {"state": "returned", "sold": False, "revenue": 0}
 
 
 def test_a_delivery_has_been_seen_when_a_reply_showed_it(engine: Engine, reply: Reply, sql: Sql) -> None:

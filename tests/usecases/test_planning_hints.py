@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import Engine
 
@@ -155,6 +156,35 @@ def test_waiting_replies_call_for_persistence_and_parked_ones_do_not(engine: Eng
     assert tick(engine, sql).persist
     sql("update resolver.unpersisted set parked_because = 'poison'")
     assert not tick(engine, sql).persist
+
+
+def test_many_leads_are_redriven_page_by_page_and_fall_due_at_their_accounts_pace(
+    engine: Engine, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations, "REDRIVE_PAGE", 2)
+    make_due(sql, 5)
+    sql("update resolver.leads set state = 'abandoned'")
+    sql("delete from resolver.watches where lead_id > 1")
+    sql("update resolver.watches set next_poll_at = null")
+    assert operations.redrive(engine, None, None, 0.1) == 5
+    # Pages are transactions of their own, which the rows show.
+    assert sql("select count(distinct xmin::text) from resolver.leads") == [(3,)]
+    waits = "round(extract(epoch from next_poll_at - first_value(next_poll_at) over (order by lead_id)))::int"
+    assert [wait for (wait,) in sql(f"select {waits} from resolver.watches order by lead_id")] == [0, 10, 20, 30, 40]
+
+
+def test_a_redrive_that_meets_a_deadlock_is_tried_again(engine: Engine, sql: Sql, database_url: str) -> None:
+    make_due(sql, 1)
+    sql("update resolver.watches set next_poll_at = null")
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(database_url) as settling:
+        settling.execute("set deadlock_timeout = '1min'")  # so that the other one is who gives way
+        settling.execute("select from resolver.watches for update")
+        redriven = pool.submit(operations.redrive, engine, None, None)
+        while not sql("select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"):
+            pass
+        settling.execute("select from resolver.leads for update")
+        settling.commit()
+        assert redriven.result() == 1
 
 
 def test_redriving_a_parked_lead_makes_it_due_and_forgets_why_it_was_parked(engine: Engine, sql: Sql) -> None:

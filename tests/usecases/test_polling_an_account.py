@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,16 +15,18 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
-from worker import operations, polling
+from worker import asking, operations, polling
 from worker.accounts import Account
+from worker.domain.answers import Answer, Asked
 from worker.domain.backoff import LadderSchedule
 from worker.domain.decide import Policy
 from worker.errors import DatabaseUnavailable
-from worker.leadbyte.client import LeadByteClient
+from worker.leadbyte.client import LeadByteClient, Question
 from worker.leadbyte.requests_transport import RequestsTransport
 from worker.polling import Polled, Poller, poll_account
 from worker.results import persist_replies
 from worker.sandbox import SandboxClient, SandboxSettings, running_sandbox
+from worker.store.accounts import PauseKind, pause_account
 from worker.store.db import read_clock, transaction
 from worker.store.leads import watch_leads
 from worker.store.settling import settle_polls
@@ -118,7 +121,7 @@ def test_a_lead_with_a_verdict_is_resolved(
 
 
 def test_until_it_is_persisted_a_verdict_is_asked_about_again_later(poll: Poll, sql: Sql) -> None:
-    assert poll("sandbox-approved-1") == Polled(polled=1, journalled=1)
+    assert poll("sandbox-approved-1") == Polled(polled=1, final=1, journalled=1)
     assert sql(f"select {COUNTERS} from resolver.watches") == [(1, 0, 0)]
     assert 200 < seconds_until_next(sql) < 310
 
@@ -144,7 +147,7 @@ def test_not_yet_is_snoozed_and_no_failure(
 
 
 def test_news_is_journalled_once_however_often_it_is_told(poll: Poll, sql: Sql) -> None:
-    assert poll("sandbox-quarantined-1") == Polled(polled=1, journalled=1)
+    assert poll("sandbox-quarantined-1") == Polled(polled=1, waiting=1, journalled=1)
     assert poll() == Polled(polled=1, waiting=1)
     assert sql("select count(*) from resolver.replies") == [(1,)]
 
@@ -186,7 +189,7 @@ def test_failures_in_a_row_wait_longer_each_time(poll: Poll, sql: Sql) -> None:
 
 def test_a_hanging_request_ends_at_its_deadline_as_a_failure(poll: Poll, sql: Sql) -> None:
     done = poll("sandbox-hang-1", "sandbox-approved-1", timeout=0.5)
-    assert done == Polled(polled=2, journalled=1, failed=1)
+    assert done == Polled(polled=2, final=1, journalled=1, failed=1)
     assert sql("select last_note from resolver.watches where queue_id like %s", "sandbox-hang%") == [
         ("no complete answer within the deadline",)
     ]
@@ -273,7 +276,7 @@ def test_a_refused_key_pauses_the_account_and_costs_no_lead_anything(poll: Poll,
     assert seconds is not None
     assert 50 < seconds <= 60
     assert reason is not None
-    assert reason.startswith("LeadByte refused the key")
+    assert reason.startswith("LeadByte refuses this account")
     assert sql(f"select {COUNTERS}, last_poll_at from resolver.watches") == [(*UNTOUCHED, None)]
 
 
@@ -374,14 +377,14 @@ def test_requests_are_counted_for_the_account(poll: Poll, sql: Sql) -> None:
 def test_a_worker_that_lost_its_leads_writes_nothing_about_lead_or_account(
     poll: Poll, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ask = polling._ask
+    ask = asking.ask_leads
 
     def ask_too_slowly(*arguments: Any) -> Any:
         told = ask(*arguments)
         sql("update resolver.watches set lease_until = clock_timestamp()")
         return told
 
-    monkeypatch.setattr(polling, "_ask", ask_too_slowly)
+    monkeypatch.setattr(polling, "ask_leads", ask_too_slowly)
     done = poll("sandbox-401-1")
     assert done is not None
     assert done.lost == 1
@@ -401,7 +404,7 @@ def test_answers_outlive_a_postgres_that_is_away_for_a_moment(
         return settle_polls(*arguments)
 
     monkeypatch.setattr(polling, "settle_polls", settle)
-    assert poll("sandbox-approved-1") == Polled(polled=1, journalled=1)
+    assert poll("sandbox-approved-1") == Polled(polled=1, final=1, journalled=1)
     assert sql("select polls, crashes from resolver.watches") == [(1, 0)]
 
 
@@ -413,3 +416,74 @@ def test_an_unknown_word_is_reported_once_with_the_shape_of_its_reply(poll: Poll
     assert word in shape
     assert times == 2  # a batch counts once
     assert "sandbox-unknownstatus" not in shape
+
+
+def test_nothing_more_is_sent_once_the_account_is_asked_to_wait(
+    poll: Poll, sql: Sql, box: SandboxClient, account: Account
+) -> None:
+    box.script("*", "429-wait30")
+    done = poll(*(f"sandbox-approved-{n}" for n in range(30)))
+    box.clear_script()
+    assert done is not None
+    assert done.polled <= account.concurrency  # those that were under way when the first answer came
+    assert sql("select sum(polls), sum(failures) from resolver.watches") == [(0, 0)]
+    assert sql("select count(*) from resolver.watches where claim_id is not null") == [(0,)]
+
+
+def test_an_older_good_answer_does_not_end_a_fresh_pause(
+    poller: Poller, account: Account, engine: Engine, sql: Sql
+) -> None:
+    sql("select track_lead('sandbox', 'sandbox-approved-1')")
+    sql("update resolver.watches set next_poll_at = clock_timestamp()")
+    client = PausingClient(poller.client, engine)
+    assert poll_account(replace(poller, client=client), account) == Polled(polled=1, final=1, journalled=1)
+    assert pause_of(sql)[0] == "throttled"
+
+
+def test_a_refusal_of_one_lead_among_answered_ones_is_its_own_trouble(
+    poller: Poller, account: Account, sql: Sql
+) -> None:
+    sql("select track_lead('sandbox', id) from unnest(array['refused-1', 'queued-01']) id")
+    sql("update resolver.watches set next_poll_at = clock_timestamp()")
+    assert poll_account(replace(poller, client=DoorkeeperClient()), account) == Polled(polled=2, waiting=1, failed=1)
+    assert pause_of(sql)[0] is None
+    assert dict(sql("select queue_id, failures from resolver.watches")) == {"refused-1": 1, "queued-01": 0}
+
+
+def test_a_lead_that_was_refused_makes_room_for_the_next_probe(poller: Poller, account: Account, sql: Sql) -> None:
+    sql("select track_lead('sandbox', 'refused-1')")
+    sql("update resolver.watches set next_poll_at = clock_timestamp()")
+    poll_account(replace(poller, client=DoorkeeperClient()), account)
+    assert pause_of(sql)[0] == "key"
+    assert sql("select next_poll_at > clock_timestamp() + interval '20 s', polls, failures from resolver.watches") == [
+        (True, 0, 0)
+    ]
+
+
+class DoorkeeperClient(LeadByteClient):
+    """LeadByte that lets in whoever is not called refused."""
+
+    def __init__(self) -> None:
+        pass
+
+    def poll(self, *arguments: Any, **_: Any) -> Iterator[tuple[int, Asked]]:
+        questions: Sequence[Question] = arguments[1]
+        for question in questions:
+            record = {"queueId": question.queue_id, "status": "Queued"}
+            body = json.dumps({"status": "Success", "records": [record]}).encode()
+            is_refused = question.queue_id.startswith("refused")
+            yield question.tag, Answer(401 if is_refused else 200, b"" if is_refused else body)
+
+
+class PausingClient(LeadByteClient):
+    """While its answers are under way, another worker is asked to wait."""
+
+    def __init__(self, client: LeadByteClient, engine: Engine) -> None:
+        self._client, self._engine = client, engine
+
+    def poll(self, *arguments: Any, **options: Any) -> Iterator[tuple[int, Asked]]:
+        answers = list(self._client.poll(*arguments, **options))
+        with transaction(self._engine) as connection:
+            until = read_clock(connection) + timedelta(minutes=1)
+            pause_account(connection, "sandbox", PauseKind.THROTTLED, "wait", until)
+        yield from answers

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import Engine
 
@@ -80,6 +82,55 @@ def test_a_better_reader_settles_a_lead_without_asking_again(
         ("replayed: LeadByte says: Delivered",)
     ]
     assert sql("select count(*) from resolver.watches where lead_id = 1") == [(0,)]
+    assert [page.changes for page in replay(engine, Chosen(), dry_run=False)] == [()]
+
+
+@pytest.mark.usefixtures("told")
+def test_what_others_write_while_a_replay_waits_for_them_is_no_change_of_its_own(
+    engine: Engine, sql: Sql, database_url: str
+) -> None:
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(database_url) as persisting:
+        persisting.execute("update resolver.leads set reference = 'theirs' where id = 1")
+        replaying = pool.submit(lambda: list(replay(engine, Chosen(), dry_run=False)))
+        while not sql("select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"):
+            pass
+        persisting.commit()
+        assert [page.changes for page in replaying.result()] == [()]
+
+
+@pytest.mark.usefixtures("told")
+def test_facts_of_a_state_that_a_lead_cannot_go_to_do_not_replace_those_of_its_own(
+    engine: Engine, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approved = record("replay-odd", "Approved", code=1, leadId=8)  # whether it was sold is not told
+    sql("update resolver.replies set body = %s where position('replay-odd' in body) > 0", approved)
+    assert [len(page.changes) for page in replay(engine, Chosen(), dry_run=False)] == [1]
+    before = snapshot(engine)
+    for reads_as in (State.REJECTED, State.PENDING):
+        monkeypatch.setattr(classify, "STATUS_WORDS", {**classify.STATUS_WORDS, "approved": reads_as})
+        assert [page.changes for page in replay(engine, Chosen(), dry_run=False)] == [()]
+        assert snapshot(engine) == before
+
+
+@pytest.mark.usefixtures("told")
+def test_a_parked_reply_is_taken_up_by_a_replay(engine: Engine, sql: Sql) -> None:
+    list(track(engine, "acme", [Submission("replay-parked")]))
+    sql(
+        "with r as (insert into resolver.replies (lead_id, claim_id, received_at, http_status, body)"
+        "   select id, 9, now(), 200, %s from resolver.leads where queue_id = 'replay-parked' returning id, lead_id)"
+        " insert into resolver.unpersisted (reply_id, lead_id, attempts, parked_because)"
+        " select id, lead_id, 3, 'cut short' from r",
+        record("replay-parked", "Approved", code=1, leadId=9),
+    )
+    persist_replies(engine)
+    (rehearsed,) = replay(engine, Chosen(), dry_run=True)
+    assert sql("select count(*) from resolver.unpersisted") == [(1,)]
+    (replayed,) = replay(engine, Chosen(), dry_run=False)
+    assert replayed == rehearsed
+    assert [(change.queue_id, change.facts["state"]) for change in replayed.changes] == [
+        ("replay-parked", ("queued", "approved"))
+    ]
+    assert sql("select count(*) from resolver.unpersisted") == [(0,)]
     assert [page.changes for page in replay(engine, Chosen(), dry_run=False)] == [()]
 
 

@@ -85,6 +85,15 @@ def test_buyers_and_deliveries_are_counted_where_they_were_told(told: Sql) -> No
     assert found["waiting"] == [None, None, None, None]
 
 
+def test_a_lead_whose_lease_has_run_out_is_due(told: Sql) -> None:
+    told("update resolver.watches set next_poll_at = clock_timestamp() + interval '1 h'")
+    told(
+        "update resolver.watches set claim_id = 1, next_poll_at = clock_timestamp() - interval '3 min',"
+        " lease_until = clock_timestamp() + case queue_id when 'lead-waiting' then -1 else 1 end * interval '1 min'"
+    )
+    assert told("select due, oldest_overdue_seconds >= 180 from reporting.pipeline") == [(1, True)]
+
+
 def test_seconds_to_resolve_count_from_submission(told: Sql) -> None:
     rows: dict[str, Any] = dict(told("select substr(queue_id, 6), seconds_to_resolve from reporting.leads"))
     assert rows["sold-to-one"] == 20.0

@@ -26,6 +26,9 @@ _FACTS = (
 )  # fmt: skip
 
 
+_WIDE = 110  # columns from which a list has room for a column of reasons
+
+
 class ReportBy(StrEnum):
     """How a report is grouped."""
 
@@ -69,9 +72,13 @@ def list_leads(
     if as_json:
         print_json(leads)
         return
-    columns = ["queue_id", "state", "age", "polls", "next", "why"]
-    several = len({lead["account"] for lead in leads}) > 1
-    print_table([_shorten(lead) for lead in leads], ["account", *columns] if several else columns)
+    if not leads:
+        out.print("no lead fits")
+    else:
+        several = len({lead["account"] for lead in leads}) > 1
+        columns = ["queue_id", "state", "age", "polls", "next", "why" if out.width >= _WIDE else "account"]
+        rows = [_shorten(lead) for lead in leads]
+        print_table(rows, [column for column in columns if column != "account" or several])
     _print_pauses(pipeline)
     if len(leads) == limit:
         out.print(f"[dim]the newest {limit}; --limit shows more[/]")
@@ -117,11 +124,16 @@ def _shorten(lead: asking.Row) -> dict[str, Any]:
     """A lead as one line of a list: moments as spans, which are what one looks for."""
     now, next_poll_at = lead["now"], lead["next_poll_at"]
     wait = None if next_poll_at is None else (next_poll_at - now).total_seconds()
+    paused = lead["paused_until"] is not None and lead["paused_until"] > now
+    coming = "asking" if lead["lease_until"] else "paused" if paused else "now" if (wait or 0) < 0 else None
+    why = lead["state_reason"]
     return {
         **lead,
         "age": say_span((now - lead["submitted_at"]).total_seconds()),
-        "next": None if wait is None else "now" if wait < 0 else f"in {say_span(wait)}",
-        "why": lead["state_reason"],
+        "next": None if wait is None else coming or f"in {say_span(wait)}",
+        "why": why,
+        # On a narrow terminal the reason stands under the ID rather than in a column too narrow to read.
+        "queue_id": lead["queue_id"] if out.width >= _WIDE or not why else f"{lead['queue_id']}\n  {why}",
     }
 
 
@@ -131,7 +143,7 @@ def _day(moment: datetime | None) -> date | None:
 
 def _print_lead(lead: asking.Row) -> None:
     out.print(f"[bold]{lead['queue_id']}[/]  {style_state(lead['state'])}  [dim]account {escape(lead['account'])}[/]")
-    out.print(escape(lead["why"]) + "\n")
+    out.print(escape(say_value(lead["why"])) + "\n")
     for name in _FACTS:
         if lead[name] is not None:
             out.print(f"  [dim]{name.replace('_', ' '):20}[/] {escape(say_value(lead[name]))}")

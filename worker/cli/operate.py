@@ -11,7 +11,7 @@ from rich.markup import escape
 from sqlalchemy.engine import make_url
 
 from worker import operations
-from worker.accounts import check_account_name
+from worker.accounts import check_account_name, list_account_names
 from worker.cli.common import AccountOption, AsJson, command_engine
 from worker.cli.output import out, print_json
 from worker.doctor import Mark, examine
@@ -66,7 +66,8 @@ def pause(
 ) -> None:
     """Ask nothing about an account's leads until it is resumed."""
     with command_engine() as engine:
-        operations.pause(engine, check_account_name(account, "the account"), reason)
+        name = check_account_name(account, "the account")
+        operations.pause(engine, name, reason, configured=list_account_names(load_settings()))
     out.print(f"{account} is paused; `lead-resolver resume {account}` goes on")
 
 
@@ -88,7 +89,7 @@ def redrive(
     if not queue_ids and not everything:
         raise UsageError("redrive: name queue IDs, or all abandoned and parked leads with --all")
     with command_engine() as engine:
-        count = operations.redrive(engine, account, queue_ids or None)
+        count = operations.redrive(engine, account, queue_ids or None, load_settings().leadbyte_requests_per_second)
     out.print(f"{count:,} leads are asked about again")
 
 

@@ -12,7 +12,7 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from worker import intake
-from worker.accounts import choose_account, load_accounts
+from worker.accounts import choose_account, list_account_names
 from worker.cli.common import AccountOption, AsJson, command_engine
 from worker.cli.output import err, out, print_error, print_json
 from worker.errors import UsageError
@@ -42,8 +42,9 @@ def track(
         raise UsageError("track: name queue IDs, or a file of them with --file (- is standard input)")
     settings = load_settings()
     name = choose_account(settings, account)
-    configured = load_accounts(settings).get(name)
-    rate = configured.requests_per_second if configured else settings.leadbyte_requests_per_second
+    if name not in (known := list_account_names(settings)) and known:
+        print_error(f"account {name} is not configured (but {', '.join(known)}): its leads wait until it is")
+    rate = settings.leadbyte_requests_per_second
     totals = _Totals()
     with command_engine() as engine, _open_items(queue_ids or [], file, reference) as items:
         for batch in intake.track(engine, name, items, requests_per_second=rate):

@@ -15,6 +15,7 @@ from enum import StrEnum
 from worker.domain.blocks import Block, fold_keys, read_facts
 from worker.domain.facts import Facts
 from worker.domain.lifecycle import State
+from worker.domain.refusals import asks_to_log_in, refuses_key
 from worker.domain.values import JSON, read_text, read_word
 
 
@@ -61,12 +62,6 @@ STATUS_WORDS: Mapping[str, State | None] = {
 NOT_FOUND_WORDS = frozenset({"notfound"})
 ERROR_WORDS = frozenset({"error", "failed", "fail", "failure"})
 
-# "API queue" is the permission a key needs to poll (documented); the shapes of refusals are not.
-_KEY_TROUBLE = re.compile(
-    r"\b(api[ _-]?key|x_key|invalid key|key (is )?(not|in)|permission|unauthori[sz]ed|forbidden|access denied|"
-    r"authenticat\w*|not allowed|suspended|log ?in|sign ?in)",
-    re.IGNORECASE,
-)
 # Limits are undocumented; should they be told in words, they are no fault of the key or the lead.
 _TOO_FAST = re.compile(r"too many requests|rate[ -]?limit|throttl|too (fast|often)", re.IGNORECASE)
 _NOT_FOUND = re.compile(r"not found|no (such )?(record|lead|queue)|unknown queue|does ?n.t exist", re.IGNORECASE)
@@ -88,7 +83,7 @@ def classify_reply(queue_id: str, http_status: int, document: JSON, text: str = 
         return Reading(Meaning.REFUSED, complaint or f"HTTP {http_status}")
     if http_status == _TOO_MANY or _TOO_FAST.search(complaint or ""):
         return Reading(Meaning.THROTTLED, complaint or "HTTP 429, too many requests")
-    if complaint is not None and (http_status < _BROKEN or _KEY_TROUBLE.search(complaint)):
+    if complaint is not None and (http_status < _BROKEN or refuses_key(complaint)):
         return _classify_complaint(complaint, http_status)
     if http_status >= _BROKEN:
         return Reading(Meaning.FAILED, f"HTTP {http_status}")
@@ -117,7 +112,7 @@ def _say_error(item: JSON) -> JSON:
 
 
 def _classify_complaint(complaint: str, http_status: int) -> Reading:
-    if _KEY_TROUBLE.search(complaint):
+    if refuses_key(complaint):
         return Reading(Meaning.REFUSED, complaint)
     if _NOT_FOUND.search(complaint) or http_status == _NO_SUCH:
         return Reading(Meaning.NOT_FOUND, complaint)
@@ -130,7 +125,7 @@ def _classify_shapeless(document: JSON, text: str) -> Reading:
         # Seen: parallel calls answered by silently empty 200s. It may be throttling, never "gone".
         return Reading(Meaning.FAILED, "an empty answer")
     if stripped.startswith("<"):
-        if _KEY_TROUBLE.search(stripped):
+        if asks_to_log_in(stripped):
             return Reading(Meaning.REFUSED, "a web page instead of an answer (login or suspended account?)")
         return Reading(Meaning.FAILED, "a web page instead of an answer")
     return _fail_to_read("an answer that is no JSON object")

@@ -18,6 +18,7 @@ from worker.domain.lifecycle import FINAL, State
 # A lead with a verdict stops being watched when the verdict is persisted, a second or so later; one that is abandoned,
 # in the same transaction. Should either fail, the lead is simply asked about again after this: none waits on a message.
 SETTLE_GRACE = timedelta(minutes=5)
+MAKE_ROOM = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,10 @@ class Step:
 def decide_step(lead: PolledLead, reading: Reading, now: datetime, policy: Policy, chance: float) -> Step:
     """The step after `reading`; `chance` in [0, 1) picks the jitter."""
     if reading.meaning in {Meaning.THROTTLED, Meaning.REFUSED, Meaning.UNASKED}:
-        # Not the lead's affair (for the first two the account is paused). It stays due, and none of its counters move.
-        return Step(now, not_found_since=lead.not_found_since, told_digest=lead.told_digest, note=reading.reason)
+        # Not the lead's affair (for the first two the account is paused): none of its counters move. It makes room,
+        # though, lest the next probe be about it again, should the trouble be its own after all.
+        again_at = now if reading.meaning is Meaning.UNASKED else now + MAKE_ROOM
+        return Step(again_at, not_found_since=lead.not_found_since, told_digest=lead.told_digest, note=reading.reason)
     if reading.meaning is Meaning.FAILED:
         return _step_after_failure(lead, reading, now, policy, chance)
     if reading.meaning is Meaning.NOT_FOUND:
@@ -80,7 +83,14 @@ def _step_after_record(lead: PolledLead, reading: Reading, now: datetime, policy
         return Step(later, answered=True, journalled=True, told_digest=digest, note=reading.reason)
     if _is_too_old(lead, now, policy):
         because = f"no verdict within {_say_duration(policy.abandon_after)}; {reading.reason}"
-        return Step(later, answered=True, told_digest=digest, abandoned_because=because, note=reading.reason)
+        return Step(
+            later,
+            answered=True,
+            journalled=is_news,
+            told_digest=digest,
+            abandoned_because=because,
+            note=reading.reason,
+        )
     slowest = UNKNOWN_STATUS_GAP if reading.meaning is Meaning.UNKNOWN_STATUS else None
     delay = delay_after_not_yet(
         policy.schedule, now - lead.watched_since, reading.state or lead.state, slowest=slowest, chance=chance
@@ -95,7 +105,14 @@ def _step_after_record(lead: PolledLead, reading: Reading, now: datetime, policy
 
 
 def _says_nothing_new(lead: PolledLead, reading: Reading) -> bool:
-    return reading.state in {lead.state, None} and reading.facts == Facts() and reading.meaning is Meaning.TOLD
+    # Only at first: once something was told, the state at hand may lag behind it, and "queued" be a change back.
+    is_first = lead.told_digest is None
+    return (
+        is_first
+        and reading.state in {lead.state, None}
+        and reading.facts == Facts()
+        and reading.meaning is Meaning.TOLD
+    )
 
 
 def _step_after_not_found(lead: PolledLead, reading: Reading, now: datetime, policy: Policy, chance: float) -> Step:

@@ -14,6 +14,8 @@ from typing import TypeVar
 from worker.domain.lifecycle import FINAL, State
 
 LARGEST_TOTAL = Decimal(10) ** 12  # numeric(18, 6) in Postgres
+MOST_KEPT = 500  # buyers or deliveries of one lead over all its replies; more are no answer about one lead
+NO_SALE = frozenset({"unsold", "returned", "skipped"})  # beside Sold, words seen in LeadByte's pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,10 @@ class Named:
 
     id: str | None = None
     name: str | None = None
+
+
+def _is_sold(status: str | None) -> bool:
+    return status is not None and status.casefold() == "sold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,12 @@ class Buyer:
     @property
     def bought(self) -> bool:
         """Whether this buyer holds the lead and owes for it."""
-        return self.status is not None and self.status.casefold() == "sold"
+        return _is_sold(self.status)
+
+    @property
+    def declined(self) -> bool:
+        """Whether this buyer does not hold the lead; a word we do not know says neither."""
+        return self.status is not None and self.status.casefold() in NO_SALE
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +68,7 @@ class Delivery:
     @property
     def sold(self) -> bool:
         """Whether this delivery sold the lead."""
-        return self.status is not None and self.status.casefold() == "sold"
+        return _is_sold(self.status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,28 +114,36 @@ def merge_facts(known: Facts, told: Facts) -> Facts:
 def derive_facts(facts: Facts, state: State) -> Facts:
     """Fill in what follows from the parts.
 
-    Revenue is the sum over the buyers that bought. A sale is one buyer's or one delivery's "Sold"; "not sold" is said
-    only once the verdict is final, since a block may show the unsold first.
+    A sale is one buyer's or one delivery's "Sold"; "not sold" is said once the verdict is final, since a block may show
+    the unsold first, or once a sale was taken back. Revenue is the sum over the buyers that bought: nothing where they
+    are told and none did; what LeadByte says itself where no buyer, or no buyer's amount, is told.
     """
     bought = [buyer for buyer in facts.buyers or () if buyer.bought]
-    amounts = [buyer.revenue for buyer in bought if buyer.revenue is not None]
+    sold = _derive_sold(facts, state)
     return replace(
         facts,
-        sold=_derive_sold(facts, state, bool(bought)),
-        revenue=_add_up(amounts) if amounts else facts.revenue,
+        sold=sold,
+        revenue=Decimal(0) if facts.buyers and sold is False else _add_up(bought, facts.revenue),
         currency=facts.currency or next((buyer.currency for buyer in bought if buyer.currency), None),
     )
 
 
-def _add_up(amounts: list[Decimal]) -> Decimal | None:
+def _add_up(bought: list[Buyer], known: Decimal | None) -> Decimal | None:
+    amounts = [buyer.revenue for buyer in bought if buyer.revenue is not None]
     total = sum(amounts, Decimal(0))
-    return total if abs(total) < LARGEST_TOTAL else None  # a thousand buyers at a billion each: nothing to believe
+    is_credible = abs(total) < LARGEST_TOTAL  # a thousand buyers at a billion each: nothing to believe
+    return total if amounts and is_credible else known
 
 
-def _derive_sold(facts: Facts, state: State, somebody_bought: bool) -> bool | None:
-    if somebody_bought or any(delivery.sold for delivery in facts.deliveries or ()):
+def _derive_sold(facts: Facts, state: State) -> bool | None:
+    buyers, deliveries = facts.buyers or (), facts.deliveries or ()
+    # The buyer's own word outweighs that of the delivery to it.
+    declined = {id_ for buyer in buyers if buyer.declined for id_ in (buyer.id, buyer.bid) if id_ is not None}
+    if any(buyer.bought for buyer in buyers) or any(d.sold and d.buyer_id not in declined for d in deliveries):
         return True
-    if state is State.REJECTED or (state in FINAL and facts.buyers is not None):
+    is_decided = facts.buyers is not None and all(buyer.declined for buyer in buyers)
+    was_taken_back = facts.sold is True and bool(buyers or deliveries)
+    if state is State.REJECTED or (state in FINAL and is_decided) or was_taken_back:
         return False
     return facts.sold
 
@@ -139,7 +158,10 @@ def _merge_rows(known: tuple[Row, ...] | None, told: tuple[Row, ...]) -> tuple[R
     # Rows that the newest block leaves out stay: the key may show only buyers that bought ("Include Buyer Statuses").
     rows = {row.key: row for row in known or ()}
     for row in told:
-        rows[row.key] = _merge_row(rows[row.key], row) if row.key in rows else row
+        if row.key in rows:
+            rows[row.key] = _merge_row(rows[row.key], row)
+        elif len(rows) < MOST_KEPT:
+            rows[row.key] = row
     return tuple(rows.values())
 
 

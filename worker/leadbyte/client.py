@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from urllib.parse import quote
@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from worker.accounts import Account
 from worker.domain.answers import Answer, Asked
-from worker.leadbyte.transport import Request, Transport
+from worker.leadbyte.transport import Request, Transport, never_stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +36,25 @@ class LeadByteClient:
         self._transport = transport
         self._timeout_seconds = timeout_seconds
 
-    def poll(self, account: Account, questions: Sequence[Question], parallel: int) -> Iterator[tuple[int, Asked]]:
+    def poll(
+        self,
+        account: Account,
+        questions: Sequence[Question],
+        parallel: int,
+        stop_after: Callable[[Asked], bool] = never_stop,
+    ) -> Iterator[tuple[int, Asked]]:
         """Ask `GET /apiqueue/{queueId}` for each question; yields (tag, answer) as they come.
+
+        Once `stop_after` holds for an answer, no further question is sent.
 
         The documented place of the key is the query; whether the header works too is unknown (LeadByte, "API Queue").
         SettingsError if the account's key can't be read.
         """
         key = account.read_key()
         requests = [_build_request(account, key, question) for question in questions]
-        answers = self._transport.fetch_many(requests, parallel=parallel, timeout_seconds=self._timeout_seconds)
+        answers = self._transport.fetch_many(
+            requests, parallel=parallel, timeout_seconds=self._timeout_seconds, stop_after=stop_after
+        )
         for tag, asked in answers:
             yield tag, _take_key_out(asked, key)
 

@@ -25,22 +25,28 @@ class Pace:
         self,
         moments: Sequence[float],
         read_monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
     ) -> None:
         """`moments` are in seconds from now, in ascending order."""
-        self._read_monotonic, self._sleep = read_monotonic, sleep
+        self._stopped = threading.Event()
+        # Waiting for the event is sleeping that `stop` ends.
+        self._read_monotonic, self._sleep = read_monotonic, sleep or self._stopped.wait
         self._started = read_monotonic()
         self._gap = min((later - sooner for sooner, later in pairwise(moments)), default=0.0)
         self._last = -math.inf
         self._turn = threading.Lock()
 
+    def stop(self) -> None:
+        """Let nothing more out."""
+        self._stopped.set()
+
     def wait_for_turn(self, moment: float) -> bool:
-        """Sleep until it may be sent; False if it is too late for sending it at all."""
+        """Sleep until it may be sent; False if it may not be sent any more: stopped, or too late."""
         due = self._started + moment
         with self._turn:
             self._sleep(max(0.0, max(due, self._last + self._gap) - self._read_monotonic()))
             now = self._read_monotonic()
-            if now > due + LATEST_SECONDS:
+            if self._stopped.is_set() or now > due + LATEST_SECONDS:
                 return False
             self._last = now
             return True

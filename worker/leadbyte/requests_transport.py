@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
@@ -20,7 +20,7 @@ from worker.domain.answers import Answer, Asked, NoAnswer, Silence
 from worker.leadbyte.body import UnusableBody, read_body
 from worker.leadbyte.connections import WatchedAdapter, hold_line
 from worker.leadbyte.pace import Pace
-from worker.leadbyte.transport import BODY_CAP, Request
+from worker.leadbyte.transport import BODY_CAP, Request, never_stop
 from worker.watchdog import watchdog
 
 CONNECT_SECONDS = 5.0
@@ -42,17 +42,31 @@ class RequestsTransport:
         self._pool_size = 0
 
     def fetch_many(
-        self, requests: Sequence[Request], *, parallel: int, timeout_seconds: float
+        self,
+        requests: Sequence[Request],
+        *,
+        parallel: int,
+        timeout_seconds: float,
+        stop_after: Callable[[Asked], bool] = never_stop,
     ) -> Iterator[tuple[int, Asked]]:
         """See `Transport`."""
         pace = Pace([request.send_after_seconds for request in requests])
         slots = threading.Semaphore(parallel)
         pool = self._open_pool(parallel)
-        futures = {pool.submit(self._fetch, request, pace, timeout_seconds, slots): request.tag for request in requests}
+
+        def fetch(request: Request) -> Asked:
+            with slots:
+                asked = self._fetch(request, pace, timeout_seconds)
+            if stop_after(asked):
+                pace.stop()
+            return asked
+
+        futures = {pool.submit(fetch, request): request.tag for request in requests}
         try:
             for future in as_completed(futures):
-                yield futures.pop(future), future.result()  # popped: a batch of bodies is not kept for its length
+                yield futures.pop(future), future.result()
         finally:
+            pace.stop()
             for future in futures:  # whoever stopped listening wants nothing more asked
                 future.cancel()
 
@@ -70,12 +84,11 @@ class RequestsTransport:
             self._pool_size = parallel
         return self._pool
 
-    def _fetch(self, request: Request, pace: Pace, timeout_seconds: float, slots: threading.Semaphore) -> Asked:
-        with slots:
-            if not pace.wait_for_turn(request.send_after_seconds):
-                return NoAnswer(Silence.UNSENT)
-            with hold_line() as line, watchdog.limit(timeout_seconds, line.cut) as deadline:
-                asked = self._ask(request, timeout_seconds)
+    def _fetch(self, request: Request, pace: Pace, timeout_seconds: float) -> Asked:
+        if not pace.wait_for_turn(request.send_after_seconds):
+            return NoAnswer(Silence.UNSENT)
+        with hold_line() as line, watchdog.limit(timeout_seconds, line.cut) as deadline:
+            asked = self._ask(request, timeout_seconds)
         # What the watchdog cut off looks like a broken connection from here, or like an answer that ended.
         return NoAnswer(Silence.TIMEOUT) if deadline.has_passed else asked
 

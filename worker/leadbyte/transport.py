@@ -8,13 +8,15 @@ nothing that leaves here holds a key or URL.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from worker.domain.answers import Asked
 
-BODY_CAP = 2 * 1024 * 1024  # bytes of a decoded body; LeadByte's replies have a few thousand
+# Bytes of a decoded body. LeadByte's replies have a few thousand; a batch of 200 at the cap still fits a transaction's
+# bound and a worker's memory (with 2 MB each it took a gigabyte and never settled).
+BODY_CAP = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +29,27 @@ class Request:
     send_after_seconds: float = 0.0  # from the call of fetch_many
 
 
+def never_stop(_asked: Asked) -> bool:
+    """Send everything, whatever comes back."""
+    return False
+
+
 class Transport(Protocol):
     """Asks, and yields what comes back."""
 
     def fetch_many(
-        self, requests: Sequence[Request], *, parallel: int, timeout_seconds: float
+        self,
+        requests: Sequence[Request],
+        *,
+        parallel: int,
+        timeout_seconds: float,
+        stop_after: Callable[[Asked], bool] = never_stop,
     ) -> Iterator[tuple[int, Asked]]:
-        """Yield (tag, answer or why there is none) for every request, in the order in which they end."""
+        """Yield (tag, answer or why there is none) for every request, in the order in which they end.
+
+        Once `stop_after` holds for an answer nothing more is sent: what is under way is waited for, and the rest comes
+        back as `Silence.UNSENT`. It is called from the transport's threads, at once.
+        """
 
     def close(self) -> None:
         """Close idle connections."""

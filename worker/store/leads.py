@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import Connection, text
 
 from worker.domain.lifecycle import State
 from worker.store.bulk import execute_many, unnest
@@ -65,10 +65,12 @@ _UNWATCH = text("""
 
 _WATCH = text("""
     insert into resolver.watches (lead_id, account_id, queue_id, watched_since, next_poll_at)
-    select l.id, l.account_id, l.queue_id, :now, :now from resolver.leads l where l.id = any(:lead_ids)
+    select l.id, l.account_id, l.queue_id, :now, :now + :after + cast(:gap as interval) * (given.position - 1)
+    from unnest(cast(:lead_ids as bigint[])) with ordinality as given (id, position)
+    join resolver.leads l using (id)
     on conflict (lead_id) do update
-    set watched_since = :now, next_poll_at = :now, not_found_since = null, failure_streak = 0, crashes = 0,
-        told_digest = null
+    set watched_since = :now, next_poll_at = excluded.next_poll_at, not_found_since = null, failure_streak = 0,
+        crashes = 0, told_digest = null
     where watches.claim_id is null
 """)
 
@@ -78,10 +80,14 @@ _CHOSEN = """
     where (cast(:account as text) is null or a.name = :account)
         and (cast(:queue_ids as text[]) is null or l.queue_id = any(:queue_ids))
 """
-_ABANDONED = text(f"select l.id, l.state from resolver.leads l {_CHOSEN} and l.state = 'abandoned'")
-_PARKED = text(f"""
-    select l.id, l.state from resolver.leads l join resolver.watches w on w.lead_id = l.id
+# A union, since each half has an index of its own to go by.
+_GIVEN_UP = text(f"""
+    select l.id, l.state, a.name as account from resolver.leads l
+    {_CHOSEN} and l.state = 'abandoned' and l.resolved_at is null
+    union
+    select l.id, l.state, a.name from resolver.leads l join resolver.watches w on w.lead_id = l.id
     {_CHOSEN} and w.next_poll_at is null
+    order by id
 """)
 
 
@@ -121,24 +127,26 @@ def unwatch_leads(connection: Connection, lead_ids: Sequence[int]) -> None:
         connection.execute(_UNWATCH, {"lead_ids": list(lead_ids)})
 
 
-def watch_leads(connection: Connection, lead_ids: Sequence[int], now: datetime) -> None:
-    """Ask about these leads at once and start counting their age anew; a lead under poll just goes on."""
+def watch_leads(
+    connection: Connection,
+    lead_ids: Sequence[int],
+    now: datetime,
+    *,
+    first_poll_after: timedelta = timedelta(0),
+    gap: timedelta = timedelta(0),
+) -> None:
+    """Ask about these leads, `gap` apart, and start counting their age anew; a lead under poll just goes on."""
     if lead_ids:
-        connection.execute(_WATCH, {"lead_ids": list(lead_ids), "now": now})
+        values = {"lead_ids": list(lead_ids), "now": now, "after": first_poll_after, "gap": gap}
+        connection.execute(_WATCH, values)
 
 
-def find_abandoned(connection: Connection, account: str | None, queue_ids: Sequence[str] | None) -> dict[int, State]:
-    """The abandoned leads among these queue IDs (None: among all), with their state."""
-    return _find(connection, _ABANDONED, account, queue_ids)
-
-
-def find_parked(connection: Connection, account: str | None, queue_ids: Sequence[str] | None) -> dict[int, State]:
-    """The leads parked as poison among these queue IDs (None: among all), with their state."""
-    return _find(connection, _PARKED, account, queue_ids)
-
-
-def _find(
-    connection: Connection, statement: TextClause, account: str | None, queue_ids: Sequence[str] | None
-) -> dict[int, State]:
+def find_given_up(
+    connection: Connection, account: str | None, queue_ids: Sequence[str] | None
+) -> dict[str, list[tuple[int, State]]]:
+    """The abandoned and parked leads among these queue IDs (None: among all), with their state, by account."""
+    found: dict[str, list[tuple[int, State]]] = {}
     values = {"account": account, "queue_ids": None if queue_ids is None else list(queue_ids)}
-    return {row.id: State(row.state) for row in connection.execute(statement, values)}
+    for row in connection.execute(_GIVEN_UP, values):
+        found.setdefault(row.account, []).append((row.id, State(row.state)))
+    return found

@@ -18,6 +18,7 @@ from worker.errors import DatabaseUnavailable
 from worker.store.db import say_error, transaction
 from worker.store.tables import SCHEMA
 
+PATIENCE = "10min"  # how long one deployment waits for another's migrations
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 

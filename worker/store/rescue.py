@@ -10,7 +10,10 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
+from worker.store.claims import LEASE
+
 MOST_CRASHES = 3
+_LONGEST_LEASE = 2 * LEASE  # as far ahead as one may seem to be, clocks being what they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +24,15 @@ class Rescued:
     parked: int
 
 
-_RESCUE = text("""
+# A lease further ahead than any was ever given dates from before the clock was set back.
+_RUN_OUT = "(lease_until <= :now or lease_until > :now + :longest_lease)"
+
+# The leads are locked with their watches, and neither is waited for: others lock the one or the other first.
+_RESCUE = text(f"""
     with lost as (
-        select lead_id from resolver.watches where claim_id is not null and lease_until <= :now
-        limit 5000 for update skip locked
+        select w.lead_id from resolver.watches w join resolver.leads l on l.id = w.lead_id
+        where w.claim_id is not null and {_RUN_OUT}
+        limit 5000 for update of w skip locked for no key update of l skip locked
     )
     update resolver.watches w
     set claim_id = null, lease_until = null, crashes = w.crashes + 1,
@@ -34,13 +42,14 @@ _RESCUE = text("""
 """)
 
 _EXPLAIN_PARKED = text("update resolver.leads set state_reason = :reason where id = any(:lead_ids)")
-_FORGET_CLAIMS = text("delete from resolver.claims where lease_until <= :now - interval '1 minute'")
+_FORGET_CLAIMS = text(f"delete from resolver.claims where {_RUN_OUT}")
 _FORGET_COUNTS = text("delete from resolver.poll_counts where bucket < :now - interval '1 day'")
 
 
 def rescue_expired_leases(connection: Connection, now: datetime) -> Rescued:
     """Make leads due again whose lease has run out; park those that did so MOST_CRASHES times in a row."""
-    rows = connection.execute(_RESCUE, {"now": now, "most_crashes": MOST_CRASHES}).all()
+    values = {"now": now, "longest_lease": _LONGEST_LEASE, "most_crashes": MOST_CRASHES}
+    rows = connection.execute(_RESCUE, values).all()
     parked = [row.lead_id for row in rows if row.parked]
     if parked:
         reason = f"parked: polling it was cut short {MOST_CRASHES} times in a row; `lead-resolver redrive` tries again"
@@ -49,6 +58,6 @@ def rescue_expired_leases(connection: Connection, now: datetime) -> Rescued:
 
 
 def forget_old_rows(connection: Connection, now: datetime) -> None:
-    """Drop claims long expired and counts older than a day."""
-    connection.execute(_FORGET_CLAIMS, {"now": now})
+    """Drop expired claims and counts older than a day."""
+    connection.execute(_FORGET_CLAIMS, {"now": now, "longest_lease": _LONGEST_LEASE})
     connection.execute(_FORGET_COUNTS, {"now": now})

@@ -75,6 +75,7 @@ _UNPARK = text("""
     update resolver.unpersisted set attempts = 0, parked_because = null
     where lead_id = any(:lead_ids) and parked_because is not null
 """)
+_TAKE_PARKED = text("delete from resolver.unpersisted where lead_id = any(:lead_ids) and parked_because is not null")
 _JOURNAL = text("""
     select r.id, r.lead_id, r.received_at, r.http_status, r.body from resolver.replies r
     where r.lead_id = any(:lead_ids) and not exists (select from resolver.unpersisted u where u.reply_id = r.id)
@@ -104,6 +105,11 @@ def unpark_replies(connection: Connection, lead_ids: Sequence[int]) -> None:
 def take_replies(connection: Connection, lead_ids: Sequence[int], attempted: Sequence[int]) -> list[JournalledReply]:
     """Take the waiting replies of these leads off the work list, oldest first."""
     return _read_replies(connection, _TAKE, {"lead_ids": list(lead_ids), "reply_ids": list(attempted)})
+
+
+def take_parked_replies(connection: Connection, lead_ids: Sequence[int]) -> None:
+    """Take the parked replies of these leads off the work list: their journal is about to be read anew, as a whole."""
+    connection.execute(_TAKE_PARKED, {"lead_ids": list(lead_ids)})
 
 
 def read_journal(connection: Connection, lead_ids: Sequence[int]) -> list[JournalledReply]:
