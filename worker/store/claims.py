@@ -20,8 +20,8 @@ from worker.domain.lifecycle import State
 LEASE = timedelta(seconds=60)
 # A claim reserves sending moments at most this far ahead, so that its leads are asked well within their lease.
 PACE_HORIZON = timedelta(seconds=5)
+SUSPECT_CRASHES = 2  # leases lost in a row; at three `worker.store.rescue` parks the lead
 # After trouble (a refused key, throttling) one request at this interval probes whether it is over.
-SUSPECT_CRASHES = 2
 PROBE_INTERVAL = timedelta(minutes=1)
 
 
