@@ -1,14 +1,16 @@
-"""The seam between "these requests" and "their answers as they come"; `requests` is one implementation of it.
+"""The seam between "these requests" and "their answers as they come": a window that is kept full.
 
-Every implementation keeps the same promises: a total deadline, a cap on the decoded body while it streams, no redirects
-(clients forward `X_KEY` to the other host), no proxies or credentials from the environment, TLS verified against
-certifi, at most `parallel` requests under way, none before its moment or long after it (`worker.leadbyte.pace`), and
-nothing that leaves here holds a key or URL.
+Two implementations: `requests_transport` and `curl_transport`. Each keeps the same promises: a total deadline, a cap on
+the decoded body while it streams, no redirects (clients forward `X_KEY` to the other host), no proxies or credentials
+from the environment, TLS verified against certifi, in each lane at most `parallel` requests under way, none before its
+moment or long after it (`worker.leadbyte.pace`), and nothing that leaves here holds a key or URL.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,6 +19,9 @@ from worker.domain.answers import Asked
 # Bytes of a decoded body. LeadByte's replies have a few thousand; a batch of 200 at the cap still fits a transaction's
 # bound and a worker's memory (with 2 MB each it took a gigabyte and never settled).
 BODY_CAP = 256 * 1024
+CONNECT_SECONDS = 5.0  # for finding the host and being let in; never more than the request's deadline
+
+_LONG = 60.0  # an answer or the deadline comes sooner
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +31,8 @@ class Request:
     tag: int  # the caller's name for it: comes back with the answer
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False, default_factory=dict)
-    send_after_seconds: float = 0.0  # from the call of fetch_many
+    # `time.monotonic()` before which it may not leave; `pace.LATEST_SECONDS` later it is not sent any more.
+    send_at: float = field(default_factory=time.monotonic)
 
 
 def never_stop(_asked: Asked) -> bool:
@@ -34,22 +40,63 @@ def never_stop(_asked: Asked) -> bool:
     return False
 
 
+class Window(Protocol):
+    """Requests under way for one process, in several lanes (one a claim), none of which holds up another.
+
+    For one thread alone. It must be taken from now and then: a transport may do its work inside `take`.
+    """
+
+    def open_lane(self, lane: int, parallel: int) -> None:
+        """Let up to `parallel` requests of this lane be under way at once; of an open lane: from now on."""
+
+    def add(self, lane: int, requests: Sequence[Request]) -> None:
+        """Have these asked, each at its moment; in a lane that was stopped they come back as `Silence.UNSENT`."""
+
+    def take(self, timeout_seconds: float) -> list[tuple[int, int, Asked]]:
+        """(lane, tag, answer or why there is none) of all that has ended; waits at most this long for the first.
+
+        Empty at once where nothing is awaited.
+        """
+
+    def stop_lane(self, lane: int) -> None:
+        """Send nothing more of this lane: what is under way is waited for, the rest comes back as `Silence.UNSENT`.
+
+        The lane is gone once the last of it has been taken.
+        """
+
+    def __len__(self) -> int:
+        """Requests added and not yet taken."""
+
+    def close(self) -> None:
+        """Drop everything, sent or not; idle connections stay with the transport."""
+
+
 class Transport(Protocol):
-    """Asks, and yields what comes back."""
+    """Makes windows, and keeps connections between them."""
 
-    def fetch_many(
-        self,
-        requests: Sequence[Request],
-        *,
-        parallel: int,
-        timeout_seconds: float,
-        stop_after: Callable[[Asked], bool] = never_stop,
-    ) -> Iterator[tuple[int, Asked]]:
-        """Yield (tag, answer or why there is none) for every request, in the order in which they end.
+    def open_window(self, *, timeout_seconds: float, stop_after: Callable[[Asked], bool] = never_stop) -> Window:
+        """A window whose requests have `timeout_seconds` each from the moment they leave.
 
-        Once `stop_after` holds for an answer nothing more is sent: what is under way is waited for, and the rest comes
-        back as `Silence.UNSENT`. It is called from the transport's threads, at once.
+        An answer for which `stop_after` holds stops its lane at once: it is called where the answer is first seen, which
+        may be another thread.
         """
 
     def close(self) -> None:
         """Close idle connections."""
+
+
+def fetch_many(
+    transport: Transport,
+    requests: Sequence[Request],
+    *,
+    parallel: int,
+    timeout_seconds: float,
+    stop_after: Callable[[Asked], bool] = never_stop,
+) -> Iterator[tuple[int, Asked]]:
+    """Ask all in one lane; yields (tag, answer or why there is none) as they come. Closing it drops the rest."""
+    with closing(transport.open_window(timeout_seconds=timeout_seconds, stop_after=stop_after)) as window:
+        window.open_lane(0, parallel)
+        window.add(0, requests)
+        while len(window):
+            for _, tag, asked in window.take(_LONG):
+                yield tag, asked
