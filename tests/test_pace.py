@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 
 import pytest
@@ -14,53 +15,99 @@ from worker.domain.decide import Policy
 from worker.intake import Submission, track
 from worker.leadbyte import pace
 from worker.leadbyte.client import LeadByteClient
-from worker.leadbyte.pace import LATEST_SECONDS, Pace
+from worker.leadbyte.lanes import Lanes
+from worker.leadbyte.pace import LATEST_SECONDS, SLACK_SECONDS
 from worker.leadbyte.requests_transport import RequestsTransport
+from worker.leadbyte.transport import Request
 from worker.polling import Poller, poll_account
 from worker.sandbox import running_sandbox
 from worker.store.db import transaction
 
 
-class Clock:
-    """Stands still but for sleeping, and for what a test adds to it."""
+def make_lane(*moments: float, parallel: int = 100, at_most: int = 100) -> Lanes:
+    lanes = Lanes(at_most)
+    lanes.open(1, parallel)
+    lanes.add(1, [Request(tag, "", send_at=moment) for tag, moment in enumerate(moments)])
+    return lanes
 
-    def __init__(self) -> None:
-        self.now = 100.0
 
-    def read(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
+def list_departures(lanes: Lanes, now: float, until: float) -> list[float]:
+    """When each request leaves, if somebody looks at every moment that the lanes name."""
+    left = []
+    while now < until:
+        left += [round(now, 3) for _ in lanes.let_out(now)]
+        list(lanes.give_up(now))
+        now = max(now, lanes.find_next_moment())
+    return left
 
 
 def test_requests_leave_at_their_moments() -> None:
-    clock = Clock()
-    batch = Pace([0.0, 0.5, 1.0], clock.read, clock.sleep)
-    left = []
-    for moment in (0.0, 0.5, 1.0):
-        assert batch.wait_for_turn(moment)
-        left.append(clock.now)
-    assert left == [100.0, 100.5, 101.0]
+    assert list_departures(make_lane(100.0, 100.5, 101.0), 99, 200) == [100.0, 100.5, 101.0]
+
+
+def test_requests_are_asked_in_the_order_of_their_moments() -> None:
+    lanes = make_lane(103.0, 101.0)
+    lanes.add(1, [Request(7, "", send_at=102.0)])
+    assert [request.tag for _, request in lanes.let_out(101)] == [1]
+    assert list_departures(lanes, 101, 200) == [102.0, 103.0]
 
 
 def test_delayed_requests_do_not_catch_up_in_a_bunch() -> None:
-    clock = Clock()
-    batch = Pace([0.0, 0.5, 1.0], clock.read, clock.sleep)
-    clock.now += 5
+    left = list_departures(make_lane(100.0, 100.5, 101.0), 105, 200)
+    assert left == [105.0, round(105.5 - SLACK_SECONDS, 3), round(106 - SLACK_SECONDS, 3)]
+
+
+def test_requests_added_one_by_one_keep_the_gap_too() -> None:
+    lanes = make_lane()
     left = []
-    for moment in (0.0, 0.5, 1.0):
-        assert batch.wait_for_turn(moment)
-        left.append(clock.now)
-    assert left == [105.0, 105.5, 106.0]
+    for moment in (100.0, 100.5, 101.0):
+        lanes.add(1, [Request(0, "", send_at=moment)])
+        left += list_departures(lanes, 101.0, 101.1)
+    assert left == [101.0]
+    assert len(list_departures(lanes, 101.4, 200)) == 2
+
+
+def test_a_timers_coarseness_slows_no_lane_down() -> None:
+    lanes = make_lane(*(100 + n / 1000 for n in range(50)))
+    left = [sum(1 for _ in lanes.let_out(100 + tick / 100)) for tick in range(6)]
+    assert left == [1, 10, 10, 10, 10, 9]
 
 
 def test_a_request_that_is_too_late_is_not_sent() -> None:
-    clock = Clock()
-    batch = Pace([0.0, 0.5], clock.read, clock.sleep)
-    clock.now += LATEST_SECONDS + 0.2
-    assert not batch.wait_for_turn(0.0)
-    assert batch.wait_for_turn(0.5)
+    lanes = make_lane(100.0, 100.5)
+    now = 100.2 + LATEST_SECONDS
+    assert [request.tag for _, request in lanes.give_up(now)] == [0]
+    assert [request.tag for _, request in lanes.let_out(now)] == [1]
+
+
+def test_requests_that_wait_for_room_are_given_up_in_time() -> None:
+    lanes = make_lane(100.0, 100.0, 101.0, parallel=1)
+    assert list_departures(lanes, 100, 200) == [100.0]
+    assert lanes.find_next_moment() == math.inf
+
+
+def test_what_all_lanes_may_have_under_way_is_bounded() -> None:
+    lanes = make_lane(100.0, 100.0, at_most=3)
+    lanes.open(2, 5)
+    lanes.add(2, [Request(tag, "", send_at=100.0) for tag in range(5)])
+    assert [lane for lane, _ in lanes.let_out(100)] == [1, 1, 2]
+    assert lanes.find_next_moment() == 100.0 + LATEST_SECONDS
+    lanes.end(1)
+    assert [lane for lane, _ in lanes.let_out(100)] == [2]
+
+
+def test_a_lane_is_forgotten_once_the_last_of_it_was_taken() -> None:
+    lanes = make_lane(100.0)
+    list(lanes.let_out(100))
+    lanes.forget(1)
+    lanes.add(1, [Request(1, "", send_at=100.0)])
+    assert [request.tag for _, request in lanes.give_up(100)] == [1]
+    lanes.end(1)
+    for _ in range(2):
+        lanes.note_taken(1)
+    assert len(lanes) == 0
+    with pytest.raises(KeyError):
+        lanes.add(1, [Request(2, "")])
 
 
 def test_leads_behind_hanging_ones_are_handed_back_unasked(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

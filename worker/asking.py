@@ -50,10 +50,9 @@ def ask_leads(
     """
     # The database's clock, carried on: `read_at` is the monotonic moment at which it said `claimed_at`. A claim that
     # had to wait for its turn counts from there as well, so that no two claims send into the same moments.
-    late = timedelta(seconds=time.monotonic() - read_at)
     leads = {lead.lead_id: lead for lead in claim.leads}
     questions = [
-        Question(lead.lead_id, lead.queue_id, max(timedelta(0), lead.send_after - late)) for lead in claim.leads
+        Question(lead.lead_id, lead.queue_id, read_at + lead.send_after.total_seconds()) for lead in claim.leads
     ]
     told = []
     for lead_id, asked in client.poll(account, questions, claim.permits, _ends_the_batch):

@@ -8,7 +8,7 @@ import pytest
 
 from worker.domain.answers import Asked
 from worker.leadbyte.requests_transport import RequestsTransport
-from worker.leadbyte.transport import Request, Transport
+from worker.leadbyte.transport import Request, Transport, fetch_many
 from worker.sandbox import SandboxClient, SandboxSettings, running_sandbox
 
 TRANSPORTS: list[Callable[[], Transport]] = [
@@ -30,7 +30,7 @@ def fetch(transport: Transport) -> Callable[..., Asked]:
 
     def ask(url: str, *, timeout_seconds: float = 10.0) -> Asked:
         requests = [Request(0, url)]
-        ((_, asked),) = transport.fetch_many(requests, parallel=1, timeout_seconds=timeout_seconds)
+        ((_, asked),) = fetch_many(transport, requests, parallel=1, timeout_seconds=timeout_seconds)
         return asked
 
     return ask

@@ -12,7 +12,7 @@ import pytest
 
 from tests.leadbyte.raw_server import JSON_OK, Conversation, always, encode, serve
 from worker.domain.answers import Answer, Asked, NoAnswer, Silence
-from worker.leadbyte.transport import Request, Transport
+from worker.leadbyte.transport import Request, Transport, fetch_many
 from worker.sandbox import SandboxSettings, running_sandbox
 from worker.sandbox.faults import FAULTS
 
@@ -48,7 +48,7 @@ def cut_off(reply: bytes, *, with_reset: bool) -> Callable[[Conversation], None]
 def fetch_cut_at_every_byte(transport: Transport, reply: bytes, *, with_reset: bool) -> dict[int, Asked]:
     with serve(cut_off(reply, with_reset=with_reset)) as server:
         requests = [Request(place, f"{server.url}/{place}") for place in range(len(reply) + 1)]
-        return dict(transport.fetch_many(requests, parallel=4, timeout_seconds=10))
+        return dict(fetch_many(transport, requests, parallel=4, timeout_seconds=10))
 
 
 def test_an_answer_arrives_whole(fetch: Fetch, poll_url: PollUrl) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.leadbyte.raw_server import JSON_OK, Conversation, always, encode, serve
 from worker.domain.answers import Answer, Asked
-from worker.leadbyte.transport import Request, Transport
+from worker.leadbyte.transport import Request, Transport, fetch_many
 from worker.sandbox import SandboxSettings, running_sandbox
 
 Fetch = Callable[..., Asked]
@@ -26,20 +26,20 @@ def test_every_request_gets_its_own_answer(transport: Transport) -> None:
 
     with serve(speak) as server:
         requests = [Request(tag, f"{server.url}/{tag}") for tag in range(200)]
-        asked = list(transport.fetch_many(requests, parallel=8, timeout_seconds=10))
+        asked = list(fetch_many(transport, requests, parallel=8, timeout_seconds=10))
     assert sorted(tag for tag, _ in asked) == list(range(200))
     assert all(got == Answer(200, b"/%d" % tag) for tag, got in asked)
 
 
 def test_nothing_to_ask_is_nothing_answered(transport: Transport) -> None:
-    assert list(transport.fetch_many([], parallel=3, timeout_seconds=1)) == []
+    assert list(fetch_many(transport, [], parallel=3, timeout_seconds=1)) == []
 
 
 def test_connections_are_kept_between_calls_and_parallelisms(transport: Transport) -> None:
     with serve(always(encode(JSON_OK), keeps=True)) as server:
         for parallel in (4, 1, 3, 4):
             requests = [Request(tag, server.url) for tag in range(12)]
-            asked = transport.fetch_many(requests, parallel=parallel, timeout_seconds=10)
+            asked = fetch_many(transport, requests, parallel=parallel, timeout_seconds=10)
             assert all(got == _OK for _, got in asked)
         assert server.connections <= 4
 
@@ -48,11 +48,11 @@ def test_connections_are_kept_between_calls_and_parallelisms(transport: Transpor
 def test_no_more_than_allowed_are_under_way_at_once(transport: Transport, parallels: tuple[int, ...]) -> None:
     for parallel in parallels[:-1]:
         with serve(always(encode(JSON_OK), keeps=True)) as server:
-            list(transport.fetch_many([Request(0, server.url)] * 12, parallel=parallel, timeout_seconds=10))
+            list(fetch_many(transport, [Request(0, server.url)] * 12, parallel=parallel, timeout_seconds=10))
     with running_sandbox(SandboxSettings(latency_seconds=0.02)) as box:
         url = f"{box.base_url}/apiqueue/sandbox-approved-1?key=sandbox-key"
         requests = [Request(tag, url) for tag in range(12)]
-        assert len(list(transport.fetch_many(requests, parallel=parallels[-1], timeout_seconds=10))) == 12
+        assert len(list(fetch_many(transport, requests, parallel=parallels[-1], timeout_seconds=10))) == 12
         assert box.calls()["by_account"]["sandbox"]["peak_concurrency"] == parallels[-1]
 
 
@@ -65,16 +65,16 @@ def test_no_request_is_sent_before_its_moment(transport: Transport) -> None:
             conversation.send(encode(JSON_OK))
 
     with serve(speak) as server:
-        requests = [Request(n, f"{server.url}/{n}", send_after_seconds=n * 0.1) for n in range(4)]
         began = time.monotonic()
-        assert all(got == _OK for _, got in transport.fetch_many(requests, parallel=4, timeout_seconds=10))
+        requests = [Request(n, f"{server.url}/{n}", send_at=began + n * 0.1) for n in range(4)]
+        assert all(got == _OK for _, got in fetch_many(transport, requests, parallel=4, timeout_seconds=10))
     assert all(arrived[b"/%d" % n] - began >= n * 0.1 for n in range(4))
 
 
 def test_the_wait_for_its_moment_does_not_count_against_a_requests_deadline(transport: Transport) -> None:
     with serve(always(encode(JSON_OK), keeps=True)) as server:
-        requests = [Request(0, server.url, send_after_seconds=1.0)]
-        assert list(transport.fetch_many(requests, parallel=1, timeout_seconds=0.9)) == [(0, _OK)]
+        requests = [Request(0, server.url, send_at=time.monotonic() + 1.0)]
+        assert list(fetch_many(transport, requests, parallel=1, timeout_seconds=0.9)) == [(0, _OK)]
 
 
 def test_a_slow_answer_does_not_hold_up_the_others(transport: Transport) -> None:
@@ -89,7 +89,7 @@ def test_a_slow_answer_does_not_hold_up_the_others(transport: Transport) -> None
     order = []
     with serve(speak) as server:
         requests = [Request(tag, f"{server.url}/{tag}") for tag in range(6)]
-        for tag, got in transport.fetch_many(requests, parallel=2, timeout_seconds=20):
+        for tag, got in fetch_many(transport, requests, parallel=2, timeout_seconds=20):
             assert got == _OK
             order.append(tag)
             if len(order) == 5:
@@ -99,11 +99,14 @@ def test_a_slow_answer_does_not_hold_up_the_others(transport: Transport) -> None
 
 def test_whoever_stops_listening_causes_no_further_requests(transport: Transport) -> None:
     with serve(always(encode(JSON_OK), keeps=True)) as server:
-        requests = [Request(0, server.url), *(Request(tag, server.url, send_after_seconds=0.2) for tag in range(1, 50))]
-        answers = transport.fetch_many(requests, parallel=1, timeout_seconds=10)
+        requests = [
+            Request(0, server.url),
+            *(Request(tag, server.url, send_at=time.monotonic() + 0.2) for tag in range(1, 50)),
+        ]
+        answers = fetch_many(transport, requests, parallel=1, timeout_seconds=10)
         assert next(iter(answers)) == (0, _OK)
         answers.close()  # type: ignore[attr-defined]  # of a generator, which every transport's is
-        ((tag, _),) = transport.fetch_many([Request(7, f"{server.url}/last")], parallel=1, timeout_seconds=10)
+        ((tag, _),) = fetch_many(transport, [Request(7, f"{server.url}/last")], parallel=1, timeout_seconds=10)
         assert tag == 7
         assert len(server.requests) <= 3
 

@@ -1,14 +1,12 @@
-"""Reading one answer's body to its end or to its cap, whatever it is packed in."""
+"""Taking in one answer's body to its end or to its cap, whatever it is packed in. Used by both transports."""
 
 from __future__ import annotations
 
 import zlib
-
-from urllib3.response import BaseHTTPResponse
+from typing import Protocol
 
 from worker.domain.answers import Silence
 
-_CHUNK = 64 * 1024
 # gzip and zlib headers, detected; a sender may use either although we ask for neither.
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 
@@ -21,45 +19,60 @@ class UnusableBody(Exception):
         self.why = why
 
 
-def read_body(response: BaseHTTPResponse, cap: int) -> bytes:
-    """The decoded body, at most `cap` bytes.
+class Body(Protocol):
+    """A body as it comes in."""
 
-    Raises:
-        UnusableBody: it is larger, or in an encoding that nobody asked for.
-    """
-    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    def feed(self, part: bytes) -> None:
+        """Take in what has come; UnusableBody if it is more than the cap, or not packed as was said."""
+
+    def finish(self) -> bytes:
+        """All of it, unpacked; UnusableBody if the packing is not at its end."""
+
+
+def open_body(encoding: str | None, cap: int) -> Body:
+    """For a body with this `Content-Encoding`, at most `cap` bytes when unpacked; UnusableBody for an unknown one."""
+    encoding = (encoding or "identity").strip().lower()
     if encoding in {"", "identity"}:
-        return _read_plain(response, cap)
+        return _PlainBody(cap)
     if encoding in {"gzip", "x-gzip", "deflate"}:
-        return _read_packed(response, cap)
+        return _PackedBody(cap)
     raise UnusableBody(Silence.ENCODING)  # nested or unknown: no honest server does that to a JSON of a few kilobytes
 
 
-def _read_plain(response: BaseHTTPResponse, cap: int) -> bytes:
-    body = bytearray()
-    # read1, not read: it returns what has come, so that the deadline is looked at between drops.
-    while part := response.read1(_CHUNK, decode_content=False):
-        body += part
-        if len(body) > cap:
+class _PlainBody:
+    def __init__(self, cap: int) -> None:
+        self._cap = cap
+        self._taken = bytearray()
+
+    def feed(self, part: bytes) -> None:
+        self._taken += part
+        if len(self._taken) > self._cap:
             raise UnusableBody(Silence.TOO_LARGE)
-    return bytes(body)
+
+    def finish(self) -> bytes:
+        return bytes(self._taken)
 
 
-def _read_packed(response: BaseHTTPResponse, cap: int) -> bytes:
-    unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
-    unpacked = bytearray()
-    # Unpacked in bounded bites: a kilobyte of gzip can hold a megabyte.
-    while packed := response.read1(_CHUNK, decode_content=False):
-        if unpacker.eof:
+class _PackedBody:
+    def __init__(self, cap: int) -> None:
+        self._cap = cap
+        self._unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
+        self._unpacked = bytearray()
+
+    def feed(self, part: bytes) -> None:
+        if self._unpacker.eof:
             raise UnusableBody(Silence.ENCODING)  # the unpacker would hoard whatever follows its end
         try:
-            unpacked += unpacker.decompress(packed, cap + 1 - len(unpacked))
+            # Unpacked in bounded bites: a kilobyte of gzip can hold a megabyte.
+            self._unpacked += self._unpacker.decompress(part, self._cap + 1 - len(self._unpacked))
         except zlib.error:
             raise UnusableBody(Silence.ENCODING) from None
-        if len(unpacked) > cap:
+        if len(self._unpacked) > self._cap:
             raise UnusableBody(Silence.TOO_LARGE)
-        if unpacker.unused_data:
+        if self._unpacker.unused_data:
             raise UnusableBody(Silence.ENCODING)
-    if not unpacker.eof:
-        raise UnusableBody(Silence.BROKEN)
-    return bytes(unpacked)
+
+    def finish(self) -> bytes:
+        if not self._unpacker.eof:
+            raise UnusableBody(Silence.BROKEN)
+        return bytes(self._unpacked)

@@ -8,16 +8,19 @@ from __future__ import annotations
 import html
 import json
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
 from pydantic import SecretStr
 
 from worker.accounts import Account
 from worker.domain.answers import Answer, Asked
-from worker.leadbyte.transport import Request, Transport, never_stop
+from worker.leadbyte.transport import Request, Transport, Window, never_stop
+
+_LONG = 60.0  # an answer or the deadline comes sooner
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ class Question:
 
     tag: int
     queue_id: str
-    send_after: timedelta = timedelta(0)
+    send_at: float = field(default_factory=time.monotonic)  # `time.monotonic()` before which it may not leave
 
 
 class LeadByteClient:
@@ -36,6 +39,10 @@ class LeadByteClient:
         self._transport = transport
         self._timeout_seconds = timeout_seconds
 
+    def open_window(self, stop_after: Callable[[Asked], bool] = never_stop) -> PollWindow:
+        """For any number of claims at once; an answer for which `stop_after` holds ends its claim's asking."""
+        return PollWindow(self._transport.open_window(timeout_seconds=self._timeout_seconds, stop_after=stop_after))
+
     def poll(
         self,
         account: Account,
@@ -43,24 +50,61 @@ class LeadByteClient:
         parallel: int,
         stop_after: Callable[[Asked], bool] = never_stop,
     ) -> Iterator[tuple[int, Asked]]:
-        """Ask `GET /apiqueue/{queueId}` for each question; yields (tag, answer) as they come.
-
-        Once `stop_after` holds for an answer, no further question is sent.
-
-        The documented place of the key is the query; whether the header works too is unknown (LeadByte, "API Queue").
-        SettingsError if the account's key can't be read.
-        """
-        key = account.read_key()
-        requests = [_build_request(account, key, question) for question in questions]
-        answers = self._transport.fetch_many(
-            requests, parallel=parallel, timeout_seconds=self._timeout_seconds, stop_after=stop_after
-        )
-        for tag, asked in answers:
-            yield tag, _take_key_out(asked, key)
+        """Ask these alone; yields (tag, answer) as they come. SettingsError if the account's key can't be read."""
+        with closing(self.open_window(stop_after)) as window:
+            window.add(account, 0, questions, parallel)
+            while len(window):
+                for _, tag, asked in window.take(_LONG):
+                    yield tag, asked
 
     def close(self) -> None:
         """Close idle connections."""
         self._transport.close()
+
+
+class PollWindow:
+    """Questions of several claims under way at once. See `worker.leadbyte.transport.Window`."""
+
+    def __init__(self, window: Window) -> None:
+        self._window = window
+        self._spellings: dict[int, list[bytes]] = {}  # of each claim's key
+
+    def add(self, account: Account, claim_id: int, questions: Sequence[Question], parallel: int) -> None:
+        """Have `GET /apiqueue/{queueId}` asked for each question, `parallel` of the claim's at once.
+
+        The documented place of the key is the query; whether the header works too is unknown (LeadByte, "API Queue").
+        SettingsError if the account's key can't be read: nothing of the claim is asked then.
+        """
+        key = account.read_key()
+        requests = [_build_request(account, key, question) for question in questions]
+        known = self._spellings.get(claim_id, [])
+        self._spellings[claim_id] = list({*known, *_list_spellings(key.get_secret_value())})
+        self._window.open_lane(claim_id, parallel)
+        self._window.add(claim_id, requests)
+
+    def take(self, timeout_seconds: float) -> list[tuple[int, int, Asked]]:
+        """(claim, tag, answer) of what has ended; waits at most this long for the first."""
+        return [
+            (claim_id, tag, _take_key_out(asked, self._spellings[claim_id]))
+            for claim_id, tag, asked in self._window.take(timeout_seconds)
+        ]
+
+    def stop(self, claim_id: int) -> None:
+        """Ask nothing more of this claim; what was not sent comes back as `Silence.UNSENT`."""
+        self._window.stop_lane(claim_id)
+
+    def forget(self, claim_id: int) -> None:
+        """The claim has its last answer: nothing more will be added."""
+        self._window.stop_lane(claim_id)
+        self._spellings.pop(claim_id, None)
+
+    def __len__(self) -> int:
+        """Questions added and not yet taken."""
+        return len(self._window)
+
+    def close(self) -> None:
+        """Drop all that is under way."""
+        self._window.close()
 
 
 def _build_request(account: Account, key: SecretStr, question: Question) -> Request:
@@ -70,23 +114,24 @@ def _build_request(account: Account, key: SecretStr, question: Question) -> Requ
         tag=question.tag,
         url=f"{url}?key={quote(secret, safe='')}" if account.auth == "query" else url,
         headers={"X_KEY": secret} if account.auth == "header" else {},
-        send_after_seconds=question.send_after.total_seconds(),
+        send_at=question.send_at,
     )
 
 
-def _take_key_out(asked: Asked, key: SecretStr) -> Asked:
+def _take_key_out(asked: Asked, spellings: Sequence[bytes]) -> Asked:
     """An error page may quote the request, and the journal keeps what was answered."""
-    if not isinstance(asked, Answer):
+    if not isinstance(asked, Answer) or not any(spelling in asked.body for spelling in spellings):
         return asked
     body = asked.body
-    for spelling in _list_spellings(key.get_secret_value()):
-        body = body.replace(spelling.encode(), b"***")
+    for spelling in spellings:
+        body = body.replace(spelling, b"***")
     return replace(asked, body=body)
 
 
-def _list_spellings(secret: str) -> set[str]:
+def _list_spellings(secret: str) -> list[bytes]:
     """The key as it is, and as URLs, JSON and HTML write it."""
     in_url = quote(secret, safe="")
     lower = re.sub("%..", lambda found: found[0].lower(), in_url)
     in_json = json.dumps(secret)[1:-1]
-    return {secret, in_url, lower, in_json, in_json.replace("/", "\\/"), html.escape(secret)}
+    spellings = {secret, in_url, lower, in_json, in_json.replace("/", "\\/"), html.escape(secret)}
+    return sorted((spelling.encode() for spelling in spellings), key=len, reverse=True)

@@ -1,11 +1,13 @@
-"""The transport made of `requests`: a few threads with a keep-alive session each, every request under a deadline."""
+"""The transport made of `requests`: threads with a keep-alive session each, every request under a deadline."""
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
 
@@ -15,18 +17,19 @@ import structlog
 from requests.exceptions import ConnectionError as RequestsConnectionError
 from requests.exceptions import RequestException, SSLError, Timeout
 from urllib3.exceptions import HTTPError, ProtocolError
+from urllib3.response import BaseHTTPResponse
 
 from worker.domain.answers import Answer, Asked, NoAnswer, Silence
-from worker.leadbyte.body import UnusableBody, read_body
-from worker.leadbyte.connections import WatchedAdapter, hold_line
-from worker.leadbyte.pace import Pace
-from worker.leadbyte.transport import BODY_CAP, Request, never_stop
+from worker.leadbyte.body import UnusableBody, open_body
+from worker.leadbyte.connections import Line, WatchedAdapter, hold_line
+from worker.leadbyte.lanes import Lanes
+from worker.leadbyte.transport import BODY_CAP, CONNECT_SECONDS, Request, never_stop
 from worker.watchdog import watchdog
 
-CONNECT_SECONDS = 5.0
+MOST_THREADS = 64  # of all lanes together; each is a connection too
+_PART = 64 * 1024
 
 log = structlog.get_logger(__name__)
-_thread = threading.local()  # .session: this thread's
 
 # Their lines hold whole URLs, and not only at DEBUG: a header that can't be parsed is a warning with the URL in it.
 # A filter, since levels and handlers are set by whoever sets up logging.
@@ -35,100 +38,171 @@ for _name in ("urllib3.connection", "urllib3.connectionpool", "urllib3.util.retr
 
 
 class RequestsTransport:
-    """`fetch_many` over `requests`. One object a process; threads and sessions are kept between calls."""
+    """Windows over `requests`. One object a process; threads and sessions are kept between windows."""
 
     def __init__(self) -> None:
-        self._pool: ThreadPoolExecutor | None = None
-        self._pool_size = 0
+        self._threads: ThreadPoolExecutor | None = None
+        # Last in, first out, so that as few connections as possible are in use.
+        self._sessions: list[requests.Session] = []
 
-    def fetch_many(
-        self,
-        requests: Sequence[Request],
-        *,
-        parallel: int,
-        timeout_seconds: float,
-        stop_after: Callable[[Asked], bool] = never_stop,
-    ) -> Iterator[tuple[int, Asked]]:
+    def open_window(
+        self, *, timeout_seconds: float, stop_after: Callable[[Asked], bool] = never_stop
+    ) -> RequestsWindow:
         """See `Transport`."""
-        pace = Pace([request.send_after_seconds for request in requests])
-        slots = threading.Semaphore(parallel)
-        pool = self._open_pool(parallel)
-
-        def fetch(request: Request) -> Asked:
-            with slots:
-                asked = self._fetch(request, pace, timeout_seconds)
-            if stop_after(asked):
-                pace.stop()
-            return asked
-
-        futures = {pool.submit(fetch, request): request.tag for request in requests}
-        try:
-            for future in as_completed(futures):
-                yield futures.pop(future), future.result()
-        finally:
-            pace.stop()
-            for future in futures:  # whoever stopped listening wants nothing more asked
-                future.cancel()
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="leadbyte")
+        return RequestsWindow(self._threads, self._sessions, timeout_seconds, stop_after)
 
     def close(self) -> None:
-        """End the threads; their sessions go with them."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            self._pool = None
+        """End the threads and close their sessions."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads = None
+        while self._sessions:
+            self._sessions.pop().close()
 
-    def _open_pool(self, parallel: int) -> ThreadPoolExecutor:
-        # It only grows: claims come with fewer permits or more, and a connection costs a TLS handshake.
-        if self._pool is None or self._pool_size < parallel:
-            self.close()
-            self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="leadbyte")
-            self._pool_size = parallel
-        return self._pool
 
-    def _fetch(self, request: Request, pace: Pace, timeout_seconds: float) -> Asked:
-        if not pace.wait_for_turn(request.send_after_seconds):
-            return NoAnswer(Silence.UNSENT)
-        with hold_line() as line, watchdog.limit(timeout_seconds, line.cut) as deadline:
-            asked = self._ask(request, timeout_seconds)
+class RequestsWindow:
+    """See `Window`. A dispatcher hands each request to a thread when its moment has come."""
+
+    def __init__(
+        self,
+        threads: ThreadPoolExecutor,
+        sessions: list[requests.Session],
+        timeout_seconds: float,
+        stop_after: Callable[[Asked], bool],
+    ) -> None:
+        self._threads, self._sessions = threads, sessions
+        self._timeout_seconds, self._stop_after = timeout_seconds, stop_after
+        self._lock = threading.Lock()  # over all that follows
+        self._to_dispatch = threading.Condition(self._lock)
+        self._to_take = threading.Condition(self._lock)
+        self._lanes = Lanes(MOST_THREADS)
+        self._ended: list[tuple[int, int, Asked]] = []
+        self._lines: set[Line] = set()
+        self._is_closed = False
+        threading.Thread(target=self._dispatch, name="leadbyte-window", daemon=True).start()
+
+    def open_lane(self, lane: int, parallel: int) -> None:
+        """See `Window`."""
+        with self._lock:
+            self._lanes.open(lane, parallel)
+            self._to_dispatch.notify()
+
+    def add(self, lane: int, requests: Sequence[Request]) -> None:
+        """See `Window`."""
+        with self._lock:
+            self._lanes.add(lane, requests)
+            self._to_dispatch.notify()
+
+    def stop_lane(self, lane: int) -> None:
+        """See `Window`."""
+        with self._lock:
+            self._lanes.forget(lane)
+            self._to_dispatch.notify()
+
+    def take(self, timeout_seconds: float) -> list[tuple[int, int, Asked]]:
+        """See `Window`."""
+        with self._lock:
+            self._to_take.wait_for(lambda: self._ended or not self._lanes, timeout_seconds)
+            taken, self._ended = self._ended, []
+            for lane, _, _ in taken:
+                self._lanes.note_taken(lane)
+            return taken
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._lanes)
+
+    def close(self) -> None:
+        """See `Window`; what is under way is cut off."""
+        with self._lock:
+            self._is_closed = True
+            self._to_dispatch.notify()
+            for line in self._lines:
+                line.cut()
+
+    def _dispatch(self) -> None:
+        with self._lock:
+            while not self._is_closed:
+                now = time.monotonic()
+                for lane, request in self._lanes.give_up(now):
+                    self._note_end(lane, request, NoAnswer(Silence.UNSENT))
+                for lane, request in self._lanes.let_out(now):
+                    self._threads.submit(self._fetch, lane, request)
+                moment = self._lanes.find_next_moment()
+                self._to_dispatch.wait(None if moment == math.inf else max(0.0, moment - time.monotonic()))
+
+    def _note_end(self, lane: int, request: Request, asked: Asked) -> None:
+        self._ended.append((lane, request.tag, asked))
+        self._to_take.notify()
+
+    def _fetch(self, lane: int, request: Request) -> None:
+        with hold_line() as line:
+            with self._lock:
+                if self._is_closed:
+                    return
+                self._lines.add(line)
+            asked = self._ask_over(line, request)
+        must_stop = True  # where the caller's judgement fails, nothing more is sent
+        try:
+            must_stop = self._stop_after(asked)
+        finally:
+            with self._lock:
+                self._lines.discard(line)
+                self._lanes.end(lane)
+                if must_stop:
+                    self._lanes.stop(lane)
+                self._note_end(lane, request, asked)
+                self._to_dispatch.notify()
+
+    def _ask_over(self, line: Line, request: Request) -> Asked:
+        session = self._sessions.pop() if self._sessions else _open_session()
+        with watchdog.limit(self._timeout_seconds, line.cut) as deadline:
+            asked = _ask(session, request, self._timeout_seconds)
+        self._sessions.append(session)
         # What the watchdog cut off looks like a broken connection from here, or like an answer that ended.
         return NoAnswer(Silence.TIMEOUT) if deadline.has_passed else asked
 
-    def _ask(self, request: Request, timeout_seconds: float) -> Asked:
-        """One request. Every exception ends here: their texts hold the URL, and the URL holds the key."""
-        try:
-            with _session().get(
-                request.url,
-                headers=dict(request.headers),
-                timeout=(min(CONNECT_SECONDS, timeout_seconds), timeout_seconds),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                body = read_body(response.raw, BODY_CAP)
-                return Answer(response.status_code, body, response.headers.get("retry-after"))
-        except UnusableBody as error:
-            return NoAnswer(error.why)
-        except Timeout:
-            return NoAnswer(Silence.TIMEOUT)
-        except SSLError:
-            return NoAnswer(Silence.TLS)
-        except RequestsConnectionError as error:
-            return NoAnswer(Silence.BROKEN if _broke_off(error) else Silence.CONNECTION)
-        except (RequestException, HTTPError, OSError, ValueError):
-            return NoAnswer(Silence.BROKEN)
-        except Exception as error:  # noqa: BLE001 - one answer that trips a library must not cost the batch
-            log.warning("answer_tripped_the_http_library", kind=type(error).__name__)
-            return NoAnswer(Silence.BROKEN)
+
+def _ask(session: requests.Session, request: Request, timeout_seconds: float) -> Asked:
+    """One request. Every exception ends here: their texts hold the URL, and the URL holds the key."""
+    try:
+        with session.get(
+            request.url,
+            headers=dict(request.headers),
+            timeout=(min(CONNECT_SECONDS, timeout_seconds), timeout_seconds),
+            allow_redirects=False,
+            stream=True,
+        ) as response:
+            body = _read_body(response.raw)
+            return Answer(response.status_code, body, response.headers.get("retry-after"))
+    except UnusableBody as error:
+        return NoAnswer(error.why)
+    except Timeout:
+        return NoAnswer(Silence.TIMEOUT)
+    except SSLError:
+        return NoAnswer(Silence.TLS)
+    except RequestsConnectionError as error:
+        return NoAnswer(Silence.BROKEN if _broke_off(error) else Silence.CONNECTION)
+    except (RequestException, HTTPError, OSError, ValueError):
+        return NoAnswer(Silence.BROKEN)
+    except Exception as error:  # noqa: BLE001 - one answer that trips a library must not cost the batch
+        log.warning("answer_tripped_the_http_library", kind=type(error).__name__)
+        return NoAnswer(Silence.BROKEN)
+
+
+def _read_body(response: BaseHTTPResponse) -> bytes:
+    body = open_body(response.headers.get("content-encoding"), BODY_CAP)
+    # read1, not read: it returns what has come, so that the cap is looked at between drops.
+    while part := response.read1(_PART, decode_content=False):
+        body.feed(part)
+    return body.finish()
 
 
 class _Session(requests.Session):
     def get_redirect_target(self, _response: requests.Response) -> None:
         """None: even told not to follow, requests would read a redirect's body first, to its end and unpacked."""
-
-
-def _session() -> requests.Session:
-    session: requests.Session | None = getattr(_thread, "session", None)
-    if session is None:
-        session = _thread.session = _open_session()
-    return session
 
 
 def _open_session() -> requests.Session:

@@ -77,8 +77,8 @@ class Transport(Protocol):
     def open_window(self, *, timeout_seconds: float, stop_after: Callable[[Asked], bool] = never_stop) -> Window:
         """A window whose requests have `timeout_seconds` each from the moment they leave.
 
-        An answer for which `stop_after` holds stops its lane at once: it is called where the answer is first seen, which
-        may be another thread.
+        An answer for which `stop_after` holds stops its lane at once: it is called where the answer is first seen,
+        which may be another thread.
         """
 
     def close(self) -> None:

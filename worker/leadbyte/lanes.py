@@ -1,0 +1,122 @@
+"""Which requests may leave now, of several lanes: each lane's order, pace and number under way. No I/O, no clock.
+
+Both transports go by it: `requests_transport`, `curl_transport`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+
+from worker.leadbyte import pace
+from worker.leadbyte.pace import Pace, is_too_late
+from worker.leadbyte.transport import Request
+
+_by_moment = attrgetter("send_at")
+
+
+@dataclass(slots=True)
+class _Lane:
+    parallel: int
+    pace: Pace = field(default_factory=Pace)
+    waiting: deque[Request] = field(default_factory=deque)  # in the order of their moments
+    under_way: int = 0
+    untaken: int = 0  # added, and not yet taken by the caller
+    last_moment: float | None = None  # of the one that left last
+    is_stopped: bool = False
+    is_leaving: bool = False  # to be forgotten once nothing is left to take
+
+    def add(self, requests: Sequence[Request]) -> None:
+        self.untaken += len(requests)
+        self.waiting = deque(sorted([*self.waiting, *requests], key=_by_moment))
+        before = [] if self.last_moment is None else [self.last_moment]
+        self.pace.learn_gap([*before, *map(_by_moment, self.waiting)])
+
+    def has_room(self) -> bool:
+        return self.under_way < self.parallel and bool(self.waiting)
+
+    def let_one_out(self, now: float) -> Request:
+        request = self.waiting.popleft()
+        self.pace.note_departure(request.send_at, now)
+        self.last_moment = request.send_at
+        self.under_way += 1
+        return request
+
+    def find_turn(self) -> float:
+        return self.pace.find_turn(self.waiting[0].send_at) if self.has_room() else math.inf
+
+    def find_last_call(self) -> float:
+        return self.waiting[0].send_at + pace.LATEST_SECONDS if self.waiting else math.inf
+
+
+class Lanes:
+    """The lanes of one window. `at_most` bounds what is under way in all of them together."""
+
+    def __init__(self, at_most: int) -> None:
+        self._at_most = at_most
+        self._lanes: dict[int, _Lane] = {}
+        self._under_way = 0
+        self._untaken = 0
+
+    def __len__(self) -> int:
+        return self._untaken
+
+    def open(self, lane: int, parallel: int) -> None:
+        """See `Window.open_lane`."""
+        if lane in self._lanes:
+            self._lanes[lane].parallel = parallel
+        else:
+            self._lanes[lane] = _Lane(parallel)
+
+    def add(self, lane: int, requests: Sequence[Request]) -> None:
+        """See `Window.add`; KeyError if the lane was never opened, or is gone."""
+        self._lanes[lane].add(requests)
+        self._untaken += len(requests)
+
+    def stop(self, lane: int) -> None:
+        """Let nothing more out of this lane."""
+        self._lanes[lane].is_stopped = True
+
+    def forget(self, lane: int) -> None:
+        """Stop it, and drop it once the last of it has been taken; nothing if it is gone already."""
+        if lane in self._lanes:
+            self._lanes[lane].is_stopped = self._lanes[lane].is_leaving = True
+            self._drop_if_empty(lane)
+
+    def let_out(self, now: float) -> Iterator[tuple[int, Request]]:
+        """Each request that may leave now; it counts as under way from here on."""
+        for name, lane in self._lanes.items():
+            while self._under_way < self._at_most and not lane.is_stopped and lane.find_turn() <= now:
+                self._under_way += 1
+                yield name, lane.let_one_out(now)
+
+    def give_up(self, now: float) -> Iterator[tuple[int, Request]]:
+        """Each request that will not be sent: its lane was stopped, or it is too late for it."""
+        for name, lane in self._lanes.items():
+            while lane.waiting and (lane.is_stopped or is_too_late(lane.waiting[0].send_at, now)):
+                yield name, lane.waiting.popleft()
+
+    def end(self, lane: int) -> None:
+        """One that was under way has ended."""
+        self._lanes[lane].under_way -= 1
+        self._under_way -= 1
+
+    def note_taken(self, lane: int) -> None:
+        """The caller has one of its answers."""
+        self._lanes[lane].untaken -= 1
+        self._untaken -= 1
+        self._drop_if_empty(lane)
+
+    def find_next_moment(self) -> float:
+        """When there will be something to let out or to give up, unless something ends before; inf for never."""
+        moments = [lane.find_last_call() for lane in self._lanes.values()]
+        if self._under_way < self._at_most:
+            moments += [lane.find_turn() for lane in self._lanes.values()]
+        return min(moments, default=math.inf)
+
+    def _drop_if_empty(self, lane: int) -> None:
+        if self._lanes[lane].is_leaving and not self._lanes[lane].untaken:
+            del self._lanes[lane]
