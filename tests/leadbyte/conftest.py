@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from worker.domain.answers import Asked
+from worker.leadbyte.curl_transport import CurlTransport
 from worker.leadbyte.requests_transport import RequestsTransport
 from worker.leadbyte.transport import Request, Transport, fetch_many
 from worker.sandbox import SandboxClient, SandboxSettings, running_sandbox
 
 TRANSPORTS: list[Callable[[], Transport]] = [
     RequestsTransport,
+    CurlTransport,
 ]
 KEY = "sandbox-key"
 

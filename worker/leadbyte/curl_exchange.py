@@ -1,0 +1,165 @@
+"""One request and its answer over a libcurl easy handle, which serves many of them one after another.
+
+Neighbours: `curl_transport` (which keeps many under way), `worker.leadbyte.body` (packed bodies).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from importlib.metadata import version
+from itertools import takewhile
+
+import certifi
+import pycurl
+
+from worker.domain.answers import Answer, Asked, NoAnswer, Silence
+from worker.leadbyte.body import UnusableBody, open_body
+from worker.leadbyte.transport import BODY_CAP, CONNECT_SECONDS, Request
+
+_OK = 0
+_EMPTY_LINES = frozenset({b"\r\n", b"\n"})
+_ABORTED = 0  # what the body's receiver returns to end it
+_OUR_HEADERS = [
+    "Accept: application/json",
+    # Identity: the replies are small, and nothing then has to be unpacked.
+    "Accept-Encoding: identity",
+    f"User-Agent: lead-resolver/{version('lead-resolver')}",
+]
+_OPTIONS = {
+    pycurl.HTTPGET: 1,
+    pycurl.FOLLOWLOCATION: 0,
+    pycurl.PROTOCOLS: pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
+    # Not HTTP/2, although libcurl could: requests that share a connection also share its fate and its congestion, and
+    # `parallel` then means something else to a server that counts connections.
+    pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,
+    pycurl.HTTP09_ALLOWED: 0,
+    # The environment has no say: neither its proxies nor ~/.netrc.
+    pycurl.PROXY: "",
+    pycurl.NOPROXY: "*",
+    pycurl.NETRC: pycurl.NETRC_IGNORED,
+    pycurl.SSL_VERIFYPEER: 1,
+    pycurl.SSL_VERIFYHOST: 2,
+    # Other threads' signals are not for libcurl to handle; its resolver has a thread of its own.
+    pycurl.NOSIGNAL: 1,
+    pycurl.NOPROGRESS: 1,
+}
+_TLS_ERRORS = frozenset(
+    {
+        pycurl.E_SSL_CONNECT_ERROR,
+        pycurl.E_PEER_FAILED_VERIFICATION,
+        pycurl.E_SSL_CACERT_BADFILE,
+        pycurl.E_SSL_CERTPROBLEM,
+        pycurl.E_SSL_CIPHER,
+        pycurl.E_SSL_ISSUER_ERROR,
+        pycurl.E_SSL_SHUTDOWN_FAILED,
+    }
+)
+_SILENCES = {
+    pycurl.E_COULDNT_RESOLVE_HOST: Silence.CONNECTION,
+    pycurl.E_COULDNT_CONNECT: Silence.CONNECTION,
+    pycurl.E_BAD_CONTENT_ENCODING: Silence.ENCODING,
+    **dict.fromkeys(_TLS_ERRORS, Silence.TLS),
+}
+_WORTH_READING = re.compile(rb"^(?:retry-after|content-encoding|content-length):", re.IGNORECASE | re.MULTILINE)
+
+
+class Exchange:
+    """An easy handle with its buffers. Only what differs from one request to the next is set anew."""
+
+    def __init__(self) -> None:
+        self.lane = self.tag = 0
+        self.easy = pycurl.Curl()
+        self._head: list[bytes] = []  # line by line
+        self._body: list[bytes] = []
+        self._size = 0
+        self._timeout_ms = 0
+        self._headers: Mapping[str, str] = {}
+        for option, value in _OPTIONS.items():
+            self.easy.setopt(option, value)
+        self.easy.setopt(pycurl.CAINFO, certifi.where())
+        self.easy.unsetopt(pycurl.CAPATH)  # nor the system's authorities, where libcurl was built to know them
+        self.easy.setopt(pycurl.HTTPHEADER, _OUR_HEADERS)
+        self.easy.setopt(pycurl.HEADERFUNCTION, self._head.append)
+        self.easy.setopt(pycurl.WRITEFUNCTION, self._take_in)
+
+    def prepare(self, lane: int, request: Request, timeout_ms: int) -> bool:
+        """Make the handle ready to be sent; False if this can't be a request."""
+        self.lane, self.tag = lane, request.tag
+        self._head.clear()
+        self._body.clear()
+        self._size = 0
+        try:
+            self.easy.setopt(pycurl.URL, request.url)
+            self._set_what_differs(request.headers, timeout_ms)
+        except (pycurl.error, ValueError, TypeError):  # their texts may hold the URL
+            return False
+        return True
+
+    def _set_what_differs(self, headers: Mapping[str, str], timeout_ms: int) -> None:
+        if headers != self._headers:
+            self.easy.setopt(pycurl.HTTPHEADER, [*_OUR_HEADERS, *(f"{name}: {headers[name]}" for name in headers)])
+            self._headers = headers
+        if timeout_ms != self._timeout_ms:
+            self.easy.setopt(pycurl.TIMEOUT_MS, timeout_ms)
+            self.easy.setopt(pycurl.CONNECTTIMEOUT_MS, min(timeout_ms, int(CONNECT_SECONDS * 1000)))
+            self._timeout_ms = timeout_ms
+
+    def _take_in(self, part: bytes) -> int | None:
+        self._size += len(part)
+        self._body.append(part)
+        return _ABORTED if self._size > BODY_CAP else None
+
+    def read_outcome(self, error: int) -> Asked:
+        """The answer, or why there is none; `error` is libcurl's code, whose text may hold the URL and is not read."""
+        is_too_large = error == pycurl.E_WRITE_ERROR and self._size > BODY_CAP
+        if error != _OK and not is_too_large:
+            return NoAnswer(self._explain(error))
+        status = self.easy.getinfo(pycurl.RESPONSE_CODE)
+        if status < HTTPStatus.OK or not _is_whole(self._head):
+            return NoAnswer(Silence.BROKEN)
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        if not is_too_large and not _WORTH_READING.search(b"".join(self._head)):
+            return Answer(status, body)
+        try:
+            return _read_answer(status, _read_headers(self._head), body)
+        except UnusableBody as unusable:
+            return NoAnswer(unusable.why)
+
+    def _explain(self, error: int) -> Silence:
+        if error == pycurl.E_OPERATION_TIMEDOUT:
+            # Nobody there within CONNECT_SECONDS is not the same as no answer within the deadline.
+            is_before_deadline = self.easy.getinfo(pycurl.TOTAL_TIME) * 1000 < self._timeout_ms
+            is_unconnected = not self.easy.getinfo(pycurl.CONNECT_TIME)
+            return Silence.CONNECTION if is_before_deadline and is_unconnected else Silence.TIMEOUT
+        return _SILENCES.get(error, Silence.BROKEN)
+
+
+def _is_whole(head: Sequence[bytes]) -> bool:
+    """Whether it came to its empty line; libcurl takes the end of the stream for the end of the headers."""
+    # Trailers, where there are any, follow the empty line.
+    return head[-1] in _EMPTY_LINES or any(line in _EMPTY_LINES for line in _find_last_head(head))
+
+
+def _find_last_head(head: Sequence[bytes]) -> Sequence[bytes]:
+    """Without the heads of hints like 103 before it."""
+    return head[max(place for place, line in enumerate(head) if line.startswith(b"HTTP/")) :]
+
+
+def _read_headers(head: Sequence[bytes]) -> dict[str, list[str]]:
+    """The values of each field by its name in lower case; trailers are none."""
+    fields: dict[str, list[str]] = {}
+    for line in takewhile(lambda line: line not in _EMPTY_LINES, _find_last_head(head)[1:]):
+        name, _, value = line.decode("latin-1").partition(":")
+        fields.setdefault(name.strip().lower(), []).append(value.strip())
+    return fields
+
+
+def _read_answer(status: int, fields: Mapping[str, list[str]], body: bytes) -> Answer:
+    if len(set(fields.get("content-length", ()))) > 1:
+        raise UnusableBody(Silence.BROKEN)  # libcurl believes the last, and the answer may be cut
+    unpacking = open_body(", ".join(fields.get("content-encoding", ())), BODY_CAP)
+    unpacking.feed(body)
+    retry_after = fields.get("retry-after")
+    return Answer(status, unpacking.finish(), None if retry_after is None else ", ".join(retry_after))

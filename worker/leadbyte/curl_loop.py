@@ -1,0 +1,102 @@
+"""Drives many transfers at once in one thread: libcurl's multi interface over poll(2).
+
+`socket_action` rather than `perform`, which tries each transfer again and again whether anything came for it or not.
+Used by `curl_transport`.
+"""
+
+from __future__ import annotations
+
+import math
+import select
+import time
+from collections.abc import Iterator
+
+import pycurl
+
+from worker.leadbyte.curl_exchange import Exchange
+
+# Idle connections kept for the next request; more than any window has under way.
+_MOST_CONNECTIONS = 1024
+_EVENTS = {
+    pycurl.POLL_IN: select.POLLIN,
+    pycurl.POLL_OUT: select.POLLOUT,
+    pycurl.POLL_INOUT: select.POLLIN | select.POLLOUT,
+}
+
+
+class CurlLoop:
+    """Transfers under way, and the connections and handles that are kept for the next."""
+
+    def __init__(self) -> None:
+        self._multi = pycurl.CurlMulti()
+        self._poll = select.poll()
+        self._wake_at = math.inf  # when libcurl wants to look at its deadlines
+        self._under_way: dict[pycurl.Curl, Exchange] = {}
+        self._spare: list[Exchange] = []
+        self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_NOTHING)
+        self._multi.setopt(pycurl.M_MAXCONNECTS, _MOST_CONNECTIONS)
+        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
+        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
+
+    def take_spare(self) -> Exchange:
+        """An exchange to prepare, and then to `start` or to `put_back`."""
+        return self._spare.pop() if self._spare else Exchange()
+
+    def put_back(self, exchange: Exchange) -> None:
+        """It is not needed any more."""
+        self._spare.append(exchange)
+
+    def start(self, exchange: Exchange) -> None:
+        """Have it sent at the next `run`."""
+        self._under_way[exchange.easy] = exchange
+        self._multi.add_handle(exchange.easy)
+
+    def run(self, seconds: float) -> None:
+        """Send and receive what is possible now; wait up to so long for something to do."""
+        seconds = max(0.0, min(seconds, self._wake_at - time.monotonic()))
+        for descriptor, event in self._poll.poll(math.ceil(seconds * 1000)):
+            self._multi.socket_action(descriptor, _tell_libcurl(event))
+        if self._wake_at <= time.monotonic():
+            self._wake_at = math.inf
+            self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+
+    def collect(self) -> Iterator[tuple[Exchange, int]]:
+        """Each exchange that has ended, with libcurl's error code or 0. Put it back when it has been read."""
+        left = 1
+        while left:
+            left, well, ill = self._multi.info_read()
+            for easy in well:
+                yield self._finish(easy), 0
+            for easy, error, _ in ill:
+                yield self._finish(easy), error
+
+    def drop_all(self) -> None:
+        """Give up all that is under way, with its connections."""
+        while self._under_way:
+            self.put_back(self._finish(next(iter(self._under_way))))
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self.drop_all()
+        self._multi.close()
+        for exchange in self._spare:
+            exchange.easy.close()
+
+    def _finish(self, easy: pycurl.Curl) -> Exchange:
+        self._multi.remove_handle(easy)
+        return self._under_way.pop(easy)
+
+    def _watch(self, what: int, descriptor: int, _multi: object, _data: object) -> None:
+        if what == pycurl.POLL_REMOVE:
+            self._poll.unregister(descriptor)
+        else:
+            self._poll.register(descriptor, _EVENTS[what])
+
+    def _set_timer(self, milliseconds: int) -> None:
+        self._wake_at = math.inf if milliseconds < 0 else time.monotonic() + milliseconds / 1000
+
+
+def _tell_libcurl(event: int) -> int:
+    mask = pycurl.CSELECT_IN if event & select.POLLIN else 0
+    mask |= pycurl.CSELECT_OUT if event & select.POLLOUT else 0
+    return mask | (pycurl.CSELECT_ERR if event & ~(select.POLLIN | select.POLLOUT) else 0)

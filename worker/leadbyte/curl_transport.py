@@ -1,0 +1,118 @@
+"""The transport made of libcurl: one thread, any number of connections, a tenth of the CPU that `requests` needs.
+
+All work is done inside `take`. A caller that stays away for a moment loses nothing: answers wait in the sockets.
+A kept connection that the server closes at the very moment we use it is replaced by libcurl, which sends the request
+again on a new one. That can't be turned off; it is a GET, and costs the budget one request for each connection lost so.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from worker.domain.answers import Asked, NoAnswer, Silence
+from worker.leadbyte.curl_exchange import Exchange
+from worker.leadbyte.curl_loop import CurlLoop
+from worker.leadbyte.lanes import Lanes
+from worker.leadbyte.transport import Request, never_stop
+
+MOST_UNDER_WAY = 512  # of all lanes together: each is a file descriptor, of which a process commonly has 1,024
+
+
+class CurlTransport:
+    """Windows over libcurl. One object a process, made after the fork; connections are kept between windows."""
+
+    def __init__(self) -> None:
+        self._idle: list[CurlLoop] = []
+
+    def open_window(self, *, timeout_seconds: float, stop_after: Callable[[Asked], bool] = never_stop) -> CurlWindow:
+        """See `Transport`."""
+        loop = self._idle.pop() if self._idle else CurlLoop()
+        return CurlWindow(loop, self._idle, timeout_seconds, stop_after)
+
+    def close(self) -> None:
+        """Close idle connections."""
+        while self._idle:
+            self._idle.pop().close()
+
+
+class CurlWindow:
+    """See `Window`."""
+
+    def __init__(
+        self, loop: CurlLoop, idle: list[CurlLoop], timeout_seconds: float, stop_after: Callable[[Asked], bool]
+    ) -> None:
+        self._loop, self._idle = loop, idle
+        self._timeout_ms = max(1, int(timeout_seconds * 1000))
+        self._stop_after = stop_after
+        self._lanes = Lanes(MOST_UNDER_WAY)
+        self._ended: list[tuple[int, int, Asked]] = []
+        self._is_closed = False
+
+    def open_lane(self, lane: int, parallel: int) -> None:
+        """See `Window`."""
+        self._lanes.open(lane, parallel)
+
+    def add(self, lane: int, requests: Sequence[Request]) -> None:
+        """See `Window`."""
+        self._lanes.add(lane, requests)
+
+    def stop_lane(self, lane: int) -> None:
+        """See `Window`."""
+        self._lanes.forget(lane)
+
+    def take(self, timeout_seconds: float) -> list[tuple[int, int, Asked]]:
+        """See `Window`."""
+        until = time.monotonic() + timeout_seconds
+        self._send()
+        self._loop.run(0)
+        self._collect()
+        while self._lanes and not self._ended and (now := time.monotonic()) < until:
+            self._loop.run(min(until, self._lanes.find_next_moment()) - now)
+            self._collect()
+            self._send()
+        if self._ended:
+            # What has found room leaves before the caller is busy with these.
+            self._send()
+            self._loop.run(0)
+        taken, self._ended = self._ended, []
+        for lane, _, _ in taken:
+            self._lanes.note_taken(lane)
+        return taken
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    def close(self) -> None:
+        """See `Window`."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._loop.drop_all()
+            self._idle.append(self._loop)
+
+    def _send(self) -> None:
+        now = time.monotonic()
+        for lane, request in self._lanes.give_up(now):
+            self._ended.append((lane, request.tag, NoAnswer(Silence.UNSENT)))
+        for lane, request in self._lanes.let_out(now):
+            exchange = self._loop.take_spare()
+            if exchange.prepare(lane, request, self._timeout_ms):
+                self._loop.start(exchange)
+            else:
+                self._note_end(exchange, NoAnswer(Silence.BROKEN))
+
+    def _collect(self) -> None:
+        for exchange, error in self._loop.collect():
+            self._note_end(exchange, exchange.read_outcome(error))
+
+    def _note_end(self, exchange: Exchange, asked: Asked) -> None:
+        lane = exchange.lane
+        self._lanes.end(lane)
+        self._ended.append((lane, exchange.tag, asked))
+        self._loop.put_back(exchange)
+        must_stop = True  # where the caller's judgement fails, nothing more is sent
+        try:
+            must_stop = self._stop_after(asked)
+        finally:
+            if must_stop:
+                self._lanes.stop(lane)
