@@ -5,7 +5,7 @@ RUN python -m venv /venv
 COPY pyproject.toml requirements.lock README.md LICENSE ./
 COPY worker worker
 COPY migrations migrations
-RUN /venv/bin/pip install --no-cache-dir . -c requirements.lock
+RUN /venv/bin/pip install --no-cache-dir '.[fast]' -c requirements.lock
 
 FROM python:3.13-slim
 # An ordinary user: nothing here needs more.

@@ -25,6 +25,7 @@ WRONG = {
     "LEAD_RESOLVER_NOT_FOUND_GRACE_MINUTES": ["-1", "inf", "nan"],
     "LEAD_RESOLVER_BATCH_SIZE": ["0", "5001"],
     "LEAD_RESOLVER_KEEP_LEAD_DATA": ["2"],
+    "LEAD_RESOLVER_TRANSPORT": ["telnet", "pycurl"],
     "LEAD_RESOLVER_LOG_FORMAT": ["xml"],
     "LEAD_RESOLVER_LOG_LEVEL": ["LOUD"],
 }  # fmt: skip

@@ -19,8 +19,8 @@ from worker.accounts import Account, load_accounts
 from worker.domain.answers import Answer
 from worker.domain.classify import Meaning, classify_reply
 from worker.errors import LeadResolverError
+from worker.leadbyte.choice import choose_transport, open_transport
 from worker.leadbyte.client import LeadByteClient, Question
-from worker.leadbyte.requests_transport import RequestsTransport
 from worker.leadbyte.wire import Decoded, decode_body
 from worker.settings import Settings
 from worker.store.asking import read_pipeline
@@ -201,7 +201,7 @@ def _examine_redis(settings: Settings) -> Iterator[Finding]:
 
 
 def _examine_key(settings: Settings, account: Account) -> Iterator[Finding]:
-    client = LeadByteClient(RequestsTransport(), settings.leadbyte_timeout_seconds)
+    client = LeadByteClient(open_transport(settings.lead_resolver_transport), settings.leadbyte_timeout_seconds)
     subject = f"account {account.name}"
     try:
         ((_, asked),) = client.poll(account, [Question(0, NOBODYS_QUEUE_ID)], 1)
@@ -217,7 +217,8 @@ def _examine_key(settings: Settings, account: Account) -> Iterator[Finding]:
         said = f"{account.base_url} answers 404 in words that are not LeadByte's: check LEADBYTE_BASE_URL"
         yield Finding(Mark.WARNING, subject, said)
     elif reading.meaning is Meaning.NOT_FOUND:
-        yield Finding(Mark.OK, subject, f"{account.base_url} takes the key and may be asked about queue IDs")
+        by = choose_transport(settings.lead_resolver_transport)
+        yield Finding(Mark.OK, subject, f"{account.base_url} takes the key and may be asked about queue IDs; by {by}")
     elif reading.meaning is Meaning.REFUSED:
         said = f"LeadByte refuses the key: {reading.reason}. Check it, and its permission 'API queue'"
         yield Finding(Mark.FAILED, subject, said)

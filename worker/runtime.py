@@ -11,8 +11,8 @@ from sqlalchemy import Engine
 from worker.accounts import Account, load_accounts
 from worker.domain.backoff import LadderSchedule
 from worker.domain.decide import Policy
+from worker.leadbyte.choice import open_transport
 from worker.leadbyte.client import LeadByteClient
-from worker.leadbyte.requests_transport import RequestsTransport
 from worker.polling import Poller
 from worker.settings import load_settings
 from worker.store.db import open_engine
@@ -44,7 +44,7 @@ def _make_poller(_pid: int) -> Poller:
     settings = load_settings()
     return Poller(
         engine=open_process_engine(),
-        client=LeadByteClient(RequestsTransport(), settings.leadbyte_timeout_seconds),
+        client=LeadByteClient(open_transport(settings.lead_resolver_transport), settings.leadbyte_timeout_seconds),
         accounts=read_accounts(),
         policy=Policy(settings.abandon_after, settings.not_found_grace, LadderSchedule()),
         batch_size=settings.lead_resolver_batch_size,

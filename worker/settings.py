@@ -55,6 +55,9 @@ class Settings(BaseSettings):
         60.0, ge=0, le=525_600, description="how long 'Not Found' is tolerated"
     )
     lead_resolver_batch_size: int = Field(200, ge=1, le=5_000, description="leads a claim takes at most")
+    lead_resolver_transport: Literal["auto", "curl", "requests"] = Field(
+        "auto", description="HTTP by libcurl (needs pycurl) or requests; auto: curl where it is installed"
+    )
     lead_resolver_keep_lead_data: bool = Field(False, description="keep the lead-data block in the journal")
     lead_resolver_log_format: Literal["text", "json"] = Field("text", description="log lines for people or machines")
     lead_resolver_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="log level")

@@ -16,6 +16,7 @@ from worker.cli.common import AccountOption, AsJson, command_engine
 from worker.cli.output import out, print_json
 from worker.doctor import Mark, examine
 from worker.errors import UsageError
+from worker.leadbyte.choice import choose_transport
 from worker.settings import Settings, load_settings
 from worker.store.migrate import migrate_to_head
 
@@ -99,8 +100,14 @@ def _describe_settings(settings: Settings) -> Iterator[dict[str, Any]]:
             "setting": name.upper(),
             "value": _mask(getattr(settings, name)),
             "default": None if field.default is None else str(field.default),
-            "meaning": field.description,
+            "meaning": f"{field.description}{_say_what_it_comes_to(name, settings)}",
         }
+
+
+def _say_what_it_comes_to(name: str, settings: Settings) -> str:
+    """Of a setting that leaves the choice to what is installed."""
+    is_choice = name == "lead_resolver_transport"
+    return f"; here: {choose_transport(settings.lead_resolver_transport)}" if is_choice else ""
 
 
 def _mask(value: object) -> str | None:
