@@ -36,6 +36,7 @@ class Account:
     concurrency: int
     api_key: SecretStr | None = None
     api_key_file: Path | None = None
+    requests_per_day: int | None = None  # None: any number
 
     def read_key(self) -> SecretStr:
         """The key as it is now: a key file is read each time, so that a rotated key is picked up at once."""
@@ -56,6 +57,7 @@ class _AccountTable(BaseModel):
     auth: AuthPlace | None = None
     requests_per_second: float | None = Field(None, gt=0, le=10_000)
     concurrency: int | None = Field(None, ge=1, le=1_000)
+    requests_per_day: int | None = Field(None, ge=0, le=1_000_000_000)
 
 
 def load_accounts(settings: Settings) -> Mapping[str, Account]:
@@ -162,9 +164,15 @@ def _build(name: str, table: _AccountTable, settings: Settings, source: str) -> 
         concurrency=table.concurrency or settings.leadbyte_concurrency,
         api_key=table.api_key,
         api_key_file=table.api_key_file,
+        requests_per_day=_choose_day(table.requests_per_day, settings.leadbyte_requests_per_day),
     )
     account.read_key()
     return account
+
+
+def _choose_day(own: int | None, common: int) -> int | None:
+    most = common if own is None else own
+    return most or None
 
 
 def _check_base_url(url: str, setting: str, plain_http_allowed: bool) -> str:

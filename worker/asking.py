@@ -1,25 +1,27 @@
-"""Asking LeadByte about the leads of one claim, and what each answer means. No transaction is open meanwhile.
+"""What the answers to the questions of one claim mean. No transaction is open meanwhile.
 
-Neighbours: `worker.polling` claims before and settles after; `worker.leadbyte.client` sends.
+Neighbours: `worker.polling` claims and asks, `worker.settlement` writes down; `worker.leadbyte.client` sends.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
 from worker.accounts import Account
 from worker.domain.answers import Answer, Asked, Silence
 from worker.domain.classify import Meaning, Reading, classify_reply
-from worker.leadbyte.client import LeadByteClient, Question
+from worker.leadbyte.client import Question
 from worker.leadbyte.wire import Decoded, decode_body
 from worker.store.claims import Claim, ClaimedLead
 
 ACCOUNT_TROUBLE = frozenset({Meaning.THROTTLED, Meaning.REFUSED})
 ANSWERS = frozenset({Meaning.TOLD, Meaning.UNKNOWN_STATUS, Meaning.NOT_FOUND})  # LeadByte let us in, and spoke
+
+# A LeadByte that is well can't be known from these; the others are of one answer alone (too large, odd encoding).
+_STRAINED_SILENCES = frozenset({Silence.TIMEOUT, Silence.CONNECTION, Silence.TLS, Silence.BROKEN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,35 +35,74 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One lead's answer and what it means; no reply: there was none, or none was asked for."""
+    """One lead's answer and what it means; no reply: there was none, or none was asked for.
+
+    `is_strained`: a sign that LeadByte is down or asked too much, whatever it means for the lead.
+    """
 
     lead: ClaimedLead
     reading: Reading
     reply: Reply | None = None
     retry_after: str | None = None
+    is_strained: bool = False
 
 
-def ask_leads(
-    client: LeadByteClient, account: Account, claim: Claim, claimed_at: datetime, read_at: float
-) -> list[Told]:
-    """Ask about the claim's leads, until all have answered or one answer says that no more may be asked.
+@dataclass(slots=True)
+class Batch:
+    """A claim under way: leads not answered yet, and answers not settled yet.
 
-    `claimed_at` is the database's clock, read at the monotonic moment `read_at`. SettingsError: the key can't be read.
+    `claimed_at` is the database's clock, read at the monotonic moment `read_at`.
     """
-    # The database's clock, carried on: `read_at` is the monotonic moment at which it said `claimed_at`. A claim that
-    # had to wait for its turn counts from there as well, so that no two claims send into the same moments.
-    leads = {lead.lead_id: lead for lead in claim.leads}
-    questions = [
-        Question(lead.lead_id, lead.queue_id, read_at + lead.send_after.total_seconds()) for lead in claim.leads
-    ]
-    told = []
-    for lead_id, asked in client.poll(account, questions, claim.permits, _ends_the_batch):
-        received_at = claimed_at + timedelta(seconds=time.monotonic() - read_at)
-        told.append(_read_answer(leads[lead_id], asked, received_at))
-    return told
+
+    account: Account
+    claim: Claim
+    claimed_at: datetime
+    read_at: float
+    unanswered: dict[int, ClaimedLead] = field(init=False)
+    told: list[Told] = field(init=False, default_factory=list)
+    first_told_at: float = field(init=False, default=0.0)
+    was_let_in: bool = field(init=False, default=False)  # LeadByte spoke of one of these leads
+
+    def __post_init__(self) -> None:
+        """All leads of the claim are still to be answered."""
+        self.unanswered = {lead.lead_id: lead for lead in self.claim.leads}
+
+    def list_questions(self) -> list[Question]:
+        """One a lead, each at the moment that was reserved for it, counted from when the database's clock was read."""
+        return [
+            Question(lead.lead_id, lead.queue_id, self.read_at + lead.send_after.total_seconds())
+            for lead in self.claim.leads
+        ]
+
+    def take_answer(self, lead_id: int, asked: Asked) -> Told:
+        """Read one answer and keep it until it is settled."""
+        received_at = self.claimed_at + timedelta(seconds=time.monotonic() - self.read_at)
+        told = _read_answer(self.unanswered.pop(lead_id), asked, received_at)
+        if not self.told:
+            self.first_told_at = time.monotonic()
+        self.told.append(told)
+        self.was_let_in = self.was_let_in or told.reading.meaning in ANSWERS
+        return told
+
+    def hand_over(self) -> list[Told]:
+        """The answers to settle now.
+
+        Where the key opened the door for one lead of the batch, a refusal of another is that lead's own trouble.
+        """
+        told, self.told = self.told, []
+        if not self.was_let_in:
+            return told
+        return [
+            replace(t, reading=Reading(Meaning.FAILED, t.reading.reason)) if t.reading.meaning is Meaning.REFUSED else t
+            for t in told
+        ]
+
+    def knows_its_trouble(self) -> bool:
+        """False while a refusal may still turn out to be of one lead alone: requests are under way yet."""
+        return not (self.unanswered and any(t.reading.meaning is Meaning.REFUSED for t in self.told))
 
 
-def _ends_the_batch(asked: Asked) -> bool:
+def ends_the_batch(asked: Asked) -> bool:
     """Whether the account is asked to wait, or refused: every further request would be one too many."""
     if not isinstance(asked, Answer):
         return False
@@ -82,18 +123,14 @@ def _asks_to_wait(answer: Answer) -> bool:
 def _read_answer(lead: ClaimedLead, asked: Asked, received_at: datetime) -> Told:
     if not isinstance(asked, Answer):
         meaning = Meaning.UNASKED if asked.why is Silence.UNSENT else Meaning.FAILED
-        return Told(lead, Reading(meaning, asked.why))
+        return Told(lead, Reading(meaning, asked.why), is_strained=asked.why in _STRAINED_SILENCES)
     decoded = decode_body(asked.body)
     reading = classify_reply(lead.queue_id, asked.http_status, decoded.document, decoded.text)
-    reply = Reply(received_at, asked.http_status, decoded)
-    return Told(lead, reading, reply, asked.retry_after if _asks_to_wait(asked) else None)
-
-
-def tell_lead_trouble(told: Sequence[Told]) -> Sequence[Told]:
-    """Where the key opened the door for one lead of the batch, a refusal of another is that lead's own trouble."""
-    if not any(t.reading.meaning in ANSWERS for t in told):
-        return told
-    return [
-        replace(t, reading=Reading(Meaning.FAILED, t.reading.reason)) if t.reading.meaning is Meaning.REFUSED else t
-        for t in told
-    ]
+    return Told(
+        lead,
+        reading,
+        Reply(received_at, asked.http_status, decoded),
+        asked.retry_after if _asks_to_wait(asked) else None,
+        # Silently empty answers are how LeadByte was seen to meet too many calls at once.
+        is_strained=asked.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR or not asked.body.strip(),
+    )

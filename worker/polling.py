@@ -1,46 +1,41 @@
-"""One step of polling: claim due leads, ask, decide, write down.
+"""Polling: claim due leads of every account, ask about them, settle the answers, as long as there is due work.
 
-No transaction is open while LeadByte is asked. A crash at any point leaves a lease that runs out. Neighbours:
-`worker.store.claims` and `worker.store.settling` (Postgres), `worker.leadbyte.client` (HTTP), `worker.domain.decide`.
+There is one window of requests under way for all accounts together, filled up before it is empty and emptied as answers
+come: a slow answer holds up nobody, and no transaction is open while LeadByte is asked. A crash at any point leaves
+leases that run out. Neighbours: `worker.store.claims` (what is due), `worker.asking`, `worker.settlement`.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, replace
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-import structlog
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from worker.accounts import Account
-from worker.asking import ANSWERS, Told, ask_leads, tell_lead_trouble
+from worker.asking import Batch, ends_the_batch
 from worker.domain.classify import Meaning
-from worker.domain.decide import Policy, Step, decide_step
-from worker.domain.lifecycle import FINAL, State
-from worker.domain.retry_after import read_retry_after
+from worker.domain.decide import Policy
 from worker.errors import SettingsError
 from worker.failpoints import reach
 from worker.leadbyte.client import LeadByteClient
-from worker.leadbyte.wire import describe_shape, prepare_for_journal
 from worker.retrying import retry_while_unavailable
-from worker.store.accounts import PauseKind, pause_account, resume_account
-from worker.store.claims import PROBE_INTERVAL, Budget, Claim, claim_due_leads
+from worker.settlement import Polled, hand_back, settle
+from worker.store.claims import Budget, claim_due_leads
 from worker.store.db import read_clock, transaction
-from worker.store.drift import UnknownWord, note_unknown_words
-from worker.store.leads import Move, move_leads, unwatch_leads
-from worker.store.settling import JournalEntry, close_claim, count_polls, journal_replies, settle_polls
 
-log = structlog.get_logger(__name__)
-_jitter = random.Random()  # noqa: S311 - jitter needs no secrecy
-_ENDED_BY_AN_ANSWER = (PauseKind.KEY, PauseKind.THROTTLED)
+# Answers wait at most this long for others to be settled with: a statement costs the same for one as for hundreds.
+SETTLE_WITHIN_SECONDS = 0.25
+# How soon to look again at an account that had nothing to claim, while requests of others are under way.
+CLAIM_AGAIN_SECONDS = 0.25
+SUSPECTS_A_TURN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Poller:
-    """All that a step of polling needs."""
+    """All that polling needs."""
 
     engine: Engine
     client: LeadByteClient
@@ -50,146 +45,142 @@ class Poller:
     keep_lead_data: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Polled:
-    """What one step did: requests made, and what they led to."""
+def poll_while_due(poller: Poller, until: float) -> Iterator[Polled]:
+    """Poll until nothing is due any more, claiming nothing after the monotonic moment `until`; yields what was settled.
 
-    polled: int = 0
-    final: int = 0
-    waiting: int = 0
-    failed: int = 0
-    abandoned: int = 0
-    journalled: int = 0
-    lost: int = 0  # settled by nobody, because the lease had run out meanwhile
-
-    def __add__(self, other: Polled) -> Polled:
-        return Polled(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
+    Raises:
+        DatabaseUnavailable: what was claimed stays leased, and becomes due again when the lease has run out.
+    """
+    accounts = list(poller.accounts.values())
+    random.shuffle(accounts)  # no account is always last
+    run = _Run(poller, accounts, until)
+    try:
+        yield from run.poll_all()
+        # A suspect may kill its worker: nothing else may be under way then.
+        yield from run.poll_suspects()
+    finally:
+        run.close()
 
 
 def poll_account(poller: Poller, account: Account, *, suspects: bool = False) -> Polled | None:
-    """Claim one batch of the account's due leads, ask about them, and settle them; None if nothing could be claimed."""
-    budget = Budget(account.requests_per_second, account.concurrency)
-    with transaction(poller.engine) as connection:
-        now, read_at = read_clock(connection), time.monotonic()
-        claim = claim_due_leads(connection, account.name, budget, now, poller.batch_size, suspects=suspects)
-    if claim is None:
-        return None
-    reach("poll.after_claim", (lead.queue_id for lead in claim.leads))
+    """Poll one batch of the account's due leads; None if nothing could be claimed."""
+    run = _Run(poller, [account], until=0.0)
     try:
-        told = ask_leads(poller.client, account, claim, now, read_at)
-    except SettingsError as error:
-        _hand_back(poller, account, claim, str(error))
-        return None
-    reach("poll.before_settle", (lead.queue_id for lead in claim.leads))
-    # Safe to do again: settling is fenced, so a commit whose confirmation was lost has nothing left to settle.
-    polled = retry_while_unavailable(lambda: _settle(poller, account, claim, told))
-    reach("poll.after_settle", (lead.queue_id for lead in claim.leads))
-    return polled
+        if not run.claim(account, suspects=suspects):
+            return None
+        return sum(run.drain(), start=Polled())
+    finally:
+        run.close()
 
 
-def _settle(poller: Poller, account: Account, claim: Claim, told: Sequence[Told]) -> Polled:
-    told = tell_lead_trouble(told)
-    with transaction(poller.engine) as connection:
-        now = read_clock(connection)
-        steps = {
-            t.lead.lead_id: decide_step(t.lead.watch, t.reading, now, poller.policy, _jitter.random()) for t in told
-        }
-        still_ours = settle_polls(connection, claim, list(steps.items()), now)
-        # What a worker that lost its leads was told may be long out of date.
-        ours = [t for t in told if t.lead.lead_id in still_ours]
-        journal_replies(connection, claim, list(_make_entries(ours, steps, keep_lead_data=poller.keep_lead_data)))
-        abandoned = _abandon(connection, ours, steps, now)
-        polled = replace(_count(ours, steps, abandoned), lost=len(told) - len(ours))
-        if polled.polled:
-            count_polls(connection, account.name, polled.polled, polled.failed, now)
-        _pause_or_resume(connection, account, claim, ours, now)
-        first_seen = note_unknown_words(connection, account.name, _list_unknown_words(ours), now)
-        close_claim(connection, claim)
-    for word in first_seen:
-        log.warning("unknown_status_seen", account=account.name, word=word)
-    log.info("polls_settled", account=account.name, claim=claim.id, **asdict(polled))
-    return polled
+class _Run:
+    """The batches under way in this process: one lane of the window each, named by the claim's id."""
 
+    def __init__(self, poller: Poller, accounts: Sequence[Account], until: float) -> None:
+        self._poller, self._accounts, self._until = poller, accounts, until
+        self._window = poller.client.open_window(ends_the_batch)
+        self._batches: dict[int, Batch] = {}
+        self._claim_again_at: dict[str, float] = {}
 
-def _make_entries(told: Sequence[Told], steps: Mapping[int, Step], *, keep_lead_data: bool) -> Iterator[JournalEntry]:
-    for t in told:
-        if t.reply is not None and steps[t.lead.lead_id].journalled:
-            body, cut = prepare_for_journal(t.reply.decoded, keep_lead_data=keep_lead_data)
-            yield JournalEntry(t.lead.lead_id, t.reply.received_at, t.reply.http_status, body, cut)
+    def close(self) -> None:
+        """Forget what is still under way; nothing is, unless an error ended the run."""
+        self._window.close()
 
+    def poll_all(self) -> Iterator[Polled]:
+        """Keep the window full until nothing is due."""
+        while True:
+            self._fill_window()
+            if not self._batches:
+                return
+            yield from self._take_answers()
 
-def _list_unknown_words(told: Sequence[Told]) -> list[UnknownWord]:
-    """Each once, with the shape of one of the replies."""
-    found = {
-        word: UnknownWord(word, describe_shape(t.reply.decoded.document))
-        for t in told
-        if t.reply is not None and (word := t.reading.unknown_word) is not None
-    }
-    return list(found.values())
+    def poll_suspects(self) -> Iterator[Polled]:
+        """Leads that may have killed their workers, each alone."""
+        for account in self._accounts:
+            for _ in range(SUSPECTS_A_TURN):
+                if time.monotonic() >= self._until or not self.claim(account, suspects=True):
+                    break
+                yield from self.drain()
 
+    def drain(self) -> Iterator[Polled]:
+        """Wait for what is under way, and settle it."""
+        while self._batches:
+            yield from self._take_answers()
 
-def _abandon(connection: Connection, told: Sequence[Told], steps: Mapping[int, Step], now: datetime) -> set[int]:
-    moves = [
-        Move(t.lead.lead_id, t.lead.watch.state, State.ABANDONED, f"abandoned: {because}", state_reason=because)
-        for t in told
-        if (because := steps[t.lead.lead_id].abandoned_because) is not None
-    ]
-    abandoned = move_leads(connection, moves, now)
-    unwatch_leads(connection, list(abandoned))
-    return abandoned
+    def claim(self, account: Account, *, suspects: bool = False) -> bool:
+        """Claim one batch and put its questions into the window; False if there was none to claim."""
+        batch = self._open_batch(account, suspects=suspects)
+        if batch is None:
+            return False
+        reach("poll.after_claim", (lead.queue_id for lead in batch.claim.leads))
+        try:
+            self._window.add(account, batch.claim.id, batch.list_questions(), batch.claim.permits)
+        except SettingsError as error:
+            hand_back(self._poller.engine, batch, str(error))
+            return False
+        self._batches[batch.claim.id] = batch
+        return True
 
+    def _open_batch(self, account: Account, *, suspects: bool) -> Batch | None:
+        budget = Budget(account.requests_per_second, account.concurrency, account.requests_per_day)
+        with transaction(self._poller.engine) as connection:
+            now, read_at = read_clock(connection), time.monotonic()
+            size = self._poller.batch_size
+            claim = claim_due_leads(connection, account.name, budget, now, size, suspects=suspects)
+        return None if claim is None else Batch(account, claim, now, read_at)
 
-def _count(told: Sequence[Told], steps: Mapping[int, Step], abandoned: Collection[int]) -> Polled:
-    final = sum(t.reading.state in FINAL for t in told)
-    settled = [steps[t.lead.lead_id] for t in told if t.lead.lead_id not in abandoned]
-    return Polled(
-        polled=sum(t.reading.meaning is not Meaning.UNASKED for t in told),
-        final=final,
-        waiting=sum(step.answered for step in settled) - final,
-        failed=sum(steps[t.lead.lead_id].failed for t in told),
-        abandoned=len(abandoned),
-        journalled=sum(steps[t.lead.lead_id].journalled for t in told),
-    )
+    def _fill_window(self) -> None:
+        for account in self._accounts:
+            now = time.monotonic()
+            if now < self._until and now >= self._claim_again_at.get(account.name, 0.0) and self._has_room(account):
+                found = self.claim(account)
+                self._claim_again_at[account.name] = 0.0 if found else now + CLAIM_AGAIN_SECONDS
 
+    def _has_room(self, account: Account) -> bool:
+        """Whether half of the account's newest batch has been answered: the next is claimed before it is needed."""
+        ours = [batch for batch in self._batches.values() if batch.account.name == account.name]
+        waiting = sum(len(batch.unanswered) for batch in ours)
+        return not ours or waiting <= len(ours[-1].claim.leads) // 2
 
-def _pause_or_resume(
-    connection: Connection, account: Account, claim: Claim, told: Sequence[Told], now: datetime
-) -> None:
-    """What the answers say about the account rather than about a lead."""
-    refused = next((t.reading.reason for t in told if t.reading.meaning is Meaning.REFUSED), None)
-    waits = [
-        read_retry_after(t.retry_after, now)
-        for t in told
-        if t.reading.meaning is Meaning.THROTTLED or t.retry_after is not None
-    ]
-    if refused is not None:
-        reason = f"LeadByte refuses this account: {refused}. Check its key, and the key's permission 'API queue'"
-        _pause(connection, account, PauseKind.KEY, reason, now + PROBE_INTERVAL)
-    elif waits:
-        reason = f"LeadByte asked us to wait {max(waits).total_seconds():.0f} s"
-        _pause(connection, account, PauseKind.THROTTLED, reason, now + max(waits))
-    # Only the probe knows that the trouble is over: other claims may have been answered before it began.
-    elif (
-        claim.is_probe
-        and any(t.reading.meaning in ANSWERS for t in told)
-        and resume_account(connection, account.name, _ENDED_BY_AN_ANSWER)
-    ):
-        log.info("account_resumed", account=account.name)
+    def _take_answers(self) -> Iterator[Polled]:
+        for lane, lead_id, asked in self._window.take(SETTLE_WITHIN_SECONDS):
+            batch = self._batches[lane]
+            if batch.take_answer(lead_id, asked).reading.meaning is Meaning.THROTTLED:
+                self._stop(batch.account)
+        for batch in list(self._batches.values()):
+            if self._is_ripe(batch):
+                yield self._settle(batch)
 
+    def _is_ripe(self, batch: Batch) -> bool:
+        """Whether its answers are settled now: all are there, or enough, or one has waited, or it brings trouble."""
+        if not batch.unanswered:
+            return True
+        if not batch.told or not batch.knows_its_trouble():
+            return False
+        return (
+            time.monotonic() - batch.first_told_at >= SETTLE_WITHIN_SECONDS
+            or len(batch.told) >= self._poller.batch_size // 2
+            or any(told.reading.meaning is Meaning.THROTTLED for told in batch.told)
+        )
 
-def _pause(connection: Connection, account: Account, kind: PauseKind, reason: str, until: datetime) -> None:
-    pause_account(connection, account.name, kind, reason, until)
-    log.warning("account_paused", account=account.name, kind=kind, until=until.isoformat(timespec="seconds"))
+    def _settle(self, batch: Batch) -> Polled:
+        told = batch.hand_over()
+        names = [t.lead.queue_id for t in told]
+        reach("poll.before_settle", names)
+        poller = self._poller
+        settled = retry_while_unavailable(
+            lambda: settle(poller.engine, poller.policy, batch, told, keep_lead_data=poller.keep_lead_data)
+        )
+        reach("poll.after_settle", names)
+        if not batch.unanswered:
+            del self._batches[batch.claim.id]
+            self._window.forget(batch.claim.id)
+        if settled.is_paused:
+            self._stop(batch.account)
+        return settled.polled
 
-
-def _hand_back(poller: Poller, account: Account, claim: Claim, reason: str) -> None:
-    """Nothing could be asked (the key can't be read): the leads stay due, none of their counters moves."""
-    with transaction(poller.engine) as connection:
-        now = read_clock(connection)
-        untouched = [
-            (lead.lead_id, Step(now, not_found_since=lead.watch.not_found_since, told_digest=lead.watch.told_digest))
-            for lead in claim.leads
-        ]
-        settle_polls(connection, claim, untouched, now)
-        _pause(connection, account, PauseKind.KEY, reason, now + PROBE_INTERVAL)
-        close_claim(connection, claim)
+    def _stop(self, account: Account) -> None:
+        """Send nothing more of this account: it was paused, by an answer of ours or of another worker's."""
+        for batch in self._batches.values():
+            if batch.account.name == account.name:
+                self._window.stop(batch.claim.id)

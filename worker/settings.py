@@ -44,6 +44,9 @@ class Settings(BaseSettings):
     )
     leadbyte_requests_per_second: float = Field(5.0, gt=0, le=10_000, description="budget of one account, all workers")
     leadbyte_concurrency: int = Field(4, ge=1, le=1_000, description="parallel requests of one account, all workers")
+    leadbyte_requests_per_day: int = Field(
+        0, ge=0, le=1_000_000_000, description="most requests of one account a day (UTC); 0: any number"
+    )
     leadbyte_accounts_file: Path | None = Field(None, description="TOML file with several accounts")
     leadbyte_allow_plain_http: bool = Field(False, description="allow http:// to hosts other than this machine")
     leadbyte_timeout_seconds: float = Field(15.0, gt=0, le=30, description="total deadline of one request")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
@@ -18,23 +18,23 @@ from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
 
 from worker import runtime
-from worker.accounts import Account, choose_account
+from worker.accounts import choose_account
 from worker.celery_app import app
 from worker.errors import DatabaseUnavailable, LeadResolverError, SettingsError
 from worker.intake import Submission, track
 from worker.logs import describe_exception
-from worker.polling import Polled, Poller, poll_account
+from worker.polling import poll_while_due
 from worker.rescue import sweep
 from worker.results import persist_replies
 from worker.scheduling import plan_hints
 from worker.settings import load_settings
+from worker.settlement import Polled
 
 log = structlog.get_logger(__name__)
 
 # How long one `polling.poll` goes on while there is due work. Short, so that a worker's processes come round to the
 # other queues; long, so that Celery's share of a lead stays small.
 SLICE_SECONDS = 5.0
-SUSPECTS_A_TURN = 20
 INTAKE_PATIENCE_SECONDS = 30.0
 
 
@@ -80,39 +80,16 @@ def schedule() -> str:
 @app.task(name="polling.poll")
 @_quiet
 def poll() -> str:
-    """Claim and poll batches of due leads, account by account, while there are any and the slice lasts."""
-    total = sum(_poll_in_turns(runtime.make_poller()), start=Polled())
+    """Claim and poll batches of due leads of all accounts, while there are any and the slice lasts."""
+    total = Polled()
+    for polled in poll_while_due(runtime.make_poller(), time.monotonic() + SLICE_SECONDS):
+        total += polled
+        if polled.journalled:
+            _hint(persist)
     return (
         f"polled:{total.polled} final:{total.final} waiting:{total.waiting} "
         f"failed:{total.failed} abandoned:{total.abandoned}"
     )
-
-
-def _poll_in_turns(poller: Poller) -> Iterator[Polled]:
-    """Batches of one account after the other, until a whole round found nothing to claim or the slice is over."""
-    until = time.monotonic() + SLICE_SECONDS
-    accounts = list(poller.accounts.values())
-    random.shuffle(accounts)  # no account is always last
-    found = True
-    while found:
-        found = False
-        for account in accounts:
-            # Suspects are polled alone, so there are many turns for them to one for a whole batch.
-            for suspects, most in ((False, 1), (True, SUSPECTS_A_TURN)):
-                for polled in _poll_batches(poller, account, suspects=suspects, most=most, until=until):
-                    found = True
-                    yield polled
-
-
-def _poll_batches(poller: Poller, account: Account, *, suspects: bool, most: int, until: float) -> Iterator[Polled]:
-    for _ in range(most):
-        # Looked at before every batch: one that hangs takes half a minute, and the worker may be told to stop.
-        polled = poll_account(poller, account, suspects=suspects) if time.monotonic() < until else None
-        if polled is None:
-            return
-        if polled.journalled:
-            _hint(persist)
-        yield polled
 
 
 @app.task(name="results.persist")

@@ -39,10 +39,18 @@ def claim(engine: Engine) -> Callable[..., Claim | None]:
     """One claim, committed, as a worker makes it; `rate` and `concurrency` are the account's budget."""
 
     def take(
-        account: str = "acme", *, rate: float = 1000.0, concurrency: int = 50, limit: int = 100, suspects: bool = False
+        account: str = "acme",
+        *,
+        rate: float = 1000.0,
+        concurrency: int = 50,
+        limit: int = 100,
+        suspects: bool = False,
+        per_day: int | None = None,
     ) -> Claim | None:
         with transaction(engine) as connection:
             now = read_clock(connection)
-            return claim_due_leads(connection, account, Budget(rate, concurrency), now, limit, suspects=suspects)
+            return claim_due_leads(
+                connection, account, Budget(rate, concurrency, per_day), now, limit, suspects=suspects
+            )
 
     return take

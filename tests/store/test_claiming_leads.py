@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from worker.store.claims import PACE_HORIZON, Claim
 from worker.store.db import transaction
-from worker.store.settling import close_claim
+from worker.store.settling import release_permits
 
 Sql = Callable[..., list[tuple[Any, ...]]]
 Take = Callable[..., Claim | None]
@@ -71,19 +71,54 @@ def test_nothing_of_a_paused_account_is_claimed(claim: Take, make_due: MakeDue, 
     assert claim() is None
 
 
-@pytest.mark.parametrize("kind", ["key", "throttled"])
+@pytest.mark.parametrize(("kind", "hold"), [("key", 60), ("throttled", 20), ("trouble", 20)])
 def test_exactly_one_probe_follows_a_pause_however_many_workers_there_are(
-    claim: Take, make_due: MakeDue, sql: Sql, kind: str
+    claim: Take, make_due: MakeDue, sql: Sql, kind: str, hold: int
 ) -> None:
     make_due(20)
     sql("update resolver.accounts set paused_until = clock_timestamp() - interval '1 s', pause_kind = %s", kind)
     (probe,) = claim_at_once(claim, 4)
     assert len(probe.leads) == 1
     ((still_paused,),) = sql(
-        "select paused_until between clock_timestamp() + interval '50 s' and clock_timestamp() + interval '60 s'"
-        " from resolver.accounts"
+        "select extract(epoch from paused_until - clock_timestamp()) between %s and %s from resolver.accounts",
+        hold - 10,
+        hold,
     )
     assert still_paused
+
+
+def test_a_claim_takes_as_many_slots_as_the_account_bears_just_now(claim: Take, make_due: MakeDue, sql: Sql) -> None:
+    make_due(100)
+    sql("update resolver.accounts set rate_share = 0.5")
+    taken = claim(rate=10, concurrency=8)
+    assert taken is not None
+    assert len(taken.leads) == 5 * 5 + 1  # five seconds ahead at half the rate
+    assert taken.permits == 2  # half of half the concurrency
+
+
+def test_todays_budget_is_kept_and_the_account_paused_until_midnight(claim: Take, make_due: MakeDue, sql: Sql) -> None:
+    make_due(20)
+    first = claim(per_day=12, limit=8)
+    second = claim(per_day=12, limit=8)
+    assert first is not None
+    assert second is not None
+    assert (len(first.leads), len(second.leads)) == (8, 4)
+    assert claim(per_day=12) is None
+    ((kind, until),) = sql("select pause_kind, to_char(paused_until, 'HH24:MI:SS') from resolver.accounts")
+    assert (kind, until) == ("budget", "00:00:00")
+
+
+def test_a_new_day_begins_with_the_whole_budget_and_without_a_probe(claim: Take, make_due: MakeDue, sql: Sql) -> None:
+    make_due(20)
+    sql(
+        "update resolver.accounts set requests_day = current_date - 1, requests_today = 12, pause_kind = 'budget',"
+        " paused_until = clock_timestamp() - interval '1 s'"
+    )
+    taken = claim(per_day=12)
+    assert taken is not None
+    assert len(taken.leads) == 12
+    assert taken.probe_until is None
+    assert sql("select pause_kind, paused_until, pause_reason from resolver.accounts") == [(None, None, None)]
 
 
 def test_claimers_at_the_same_time_share_no_lead_and_leave_none(claim: Take, make_due: MakeDue) -> None:
@@ -171,7 +206,7 @@ def test_permits_come_back_when_a_claim_is_closed(claim: Take, make_due: MakeDue
     assert first is not None
     assert claim(concurrency=1) is None
     with transaction(engine) as connection:
-        close_claim(connection, first)
+        release_permits(connection, first, left=0)
     assert claim(concurrency=1) is not None
 
 

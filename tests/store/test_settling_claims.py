@@ -18,7 +18,7 @@ from worker.store.claims import Claim
 from worker.store.db import read_clock, transaction
 from worker.store.leads import Move, move_leads
 from worker.store.rescue import MOST_CRASHES, rescue_expired_leases
-from worker.store.settling import JournalEntry, close_claim, count_polls, journal_replies, settle_polls
+from worker.store.settling import JournalEntry, count_polls, journal_replies, release_permits, settle_polls
 
 Sql = Callable[..., list[tuple[Any, ...]]]
 Take = Callable[..., Claim | None]
@@ -128,7 +128,7 @@ def test_requests_are_counted_in_steps_of_ten_seconds(engine: Engine, sql: Sql) 
 
 def test_a_closed_claim_leaves_its_unsettled_leads_to_the_rescue(engine: Engine, claimed: Claim, sql: Sql) -> None:
     with transaction(engine) as connection:
-        close_claim(connection, claimed)
+        release_permits(connection, claimed, left=0)
     assert sql("select count(*) from resolver.claims") == [(0,)]
     assert read_watch(sql, "claim_id") == (claimed.id,)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,17 +15,18 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
-from worker import asking, operations, polling
+from worker import operations, settlement
 from worker.accounts import Account
-from worker.domain.answers import Answer, Asked
+from worker.asking import Batch, Told
 from worker.domain.backoff import LadderSchedule
 from worker.domain.decide import Policy
 from worker.errors import DatabaseUnavailable
-from worker.leadbyte.client import LeadByteClient, Question
+from worker.leadbyte.client import LeadByteClient
 from worker.leadbyte.requests_transport import RequestsTransport
-from worker.polling import Polled, Poller, poll_account
+from worker.polling import Poller, poll_account
 from worker.results import persist_replies
 from worker.sandbox import SandboxClient, SandboxSettings, running_sandbox
+from worker.settlement import Polled
 from worker.store.accounts import PauseKind, pause_account
 from worker.store.db import read_clock, transaction
 from worker.store.leads import watch_leads
@@ -265,7 +266,7 @@ def test_a_server_error_does_not_end_a_pause(poll: Poll, sql: Sql) -> None:
     kind, seconds, _ = pause_of(sql)
     assert kind == "throttled"
     assert seconds is not None
-    assert seconds > 50
+    assert seconds > 15
 
 
 @pytest.mark.parametrize("fault", ["401", "403", "login", "suspended"])
@@ -377,14 +378,13 @@ def test_requests_are_counted_for_the_account(poll: Poll, sql: Sql) -> None:
 def test_a_worker_that_lost_its_leads_writes_nothing_about_lead_or_account(
     poll: Poll, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ask = asking.ask_leads
+    hand_over = Batch.hand_over
 
-    def ask_too_slowly(*arguments: Any) -> Any:
-        told = ask(*arguments)
+    def hand_over_too_late(batch: Batch) -> list[Told]:
         sql("update resolver.watches set lease_until = clock_timestamp()")
-        return told
+        return hand_over(batch)
 
-    monkeypatch.setattr(polling, "ask_leads", ask_too_slowly)
+    monkeypatch.setattr(Batch, "hand_over", hand_over_too_late)
     done = poll("sandbox-401-1")
     assert done is not None
     assert done.lost == 1
@@ -403,7 +403,7 @@ def test_answers_outlive_a_postgres_that_is_away_for_a_moment(
             raise DatabaseUnavailable("gone")
         return settle_polls(*arguments)
 
-    monkeypatch.setattr(polling, "settle_polls", settle)
+    monkeypatch.setattr(settlement, "settle_polls", settle)
     assert poll("sandbox-approved-1") == Polled(polled=1, final=1, journalled=1)
     assert sql("select polls, crashes from resolver.watches") == [(1, 0)]
 
@@ -431,59 +431,82 @@ def test_nothing_more_is_sent_once_the_account_is_asked_to_wait(
 
 
 def test_an_older_good_answer_does_not_end_a_fresh_pause(
-    poller: Poller, account: Account, engine: Engine, sql: Sql
+    poll: Poll, engine: Engine, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sql("select track_lead('sandbox', 'sandbox-approved-1')")
-    sql("update resolver.watches set next_poll_at = clock_timestamp()")
-    client = PausingClient(poller.client, engine)
-    assert poll_account(replace(poller, client=client), account) == Polled(polled=1, final=1, journalled=1)
+    hand_over = Batch.hand_over
+
+    def hand_over_while_another_worker_is_told_to_wait(batch: Batch) -> list[Told]:
+        with transaction(engine) as connection:
+            until = read_clock(connection) + timedelta(minutes=1)
+            pause_account(connection, "sandbox", PauseKind.THROTTLED, "wait", until)
+        return hand_over(batch)
+
+    monkeypatch.setattr(Batch, "hand_over", hand_over_while_another_worker_is_told_to_wait)
+    assert poll("sandbox-approved-1") == Polled(polled=1, final=1, journalled=1)
+    assert pause_of(sql)[0] == "throttled"
+
+
+def test_a_probes_good_answer_does_not_end_a_pause_that_was_set_meanwhile(
+    poll: Poll, engine: Engine, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poll("sandbox-429-times1-2")
+    end_pause(sql)
+    hand_over = Batch.hand_over
+
+    def hand_over_while_another_worker_is_told_to_wait(batch: Batch) -> list[Told]:
+        with transaction(engine) as connection:
+            until = read_clock(connection) + timedelta(minutes=1)
+            pause_account(connection, "sandbox", PauseKind.THROTTLED, "wait", until)
+        return hand_over(batch)
+
+    monkeypatch.setattr(Batch, "hand_over", hand_over_while_another_worker_is_told_to_wait)
+    poll()
     assert pause_of(sql)[0] == "throttled"
 
 
 def test_a_refusal_of_one_lead_among_answered_ones_is_its_own_trouble(
-    poller: Poller, account: Account, sql: Sql
+    poller: Poller, kept_door: Account, sql: Sql
 ) -> None:
     sql("select track_lead('sandbox', id) from unnest(array['refused-1', 'queued-01']) id")
     sql("update resolver.watches set next_poll_at = clock_timestamp()")
-    assert poll_account(replace(poller, client=DoorkeeperClient()), account) == Polled(polled=2, waiting=1, failed=1)
+    assert poll_account(poller, kept_door) == Polled(polled=2, waiting=1, failed=1)
     assert pause_of(sql)[0] is None
     assert dict(sql("select queue_id, failures from resolver.watches")) == {"refused-1": 1, "queued-01": 0}
 
 
-def test_a_lead_that_was_refused_makes_room_for_the_next_probe(poller: Poller, account: Account, sql: Sql) -> None:
+def test_a_lead_that_was_refused_makes_room_for_the_next_probe(poller: Poller, kept_door: Account, sql: Sql) -> None:
     sql("select track_lead('sandbox', 'refused-1')")
     sql("update resolver.watches set next_poll_at = clock_timestamp()")
-    poll_account(replace(poller, client=DoorkeeperClient()), account)
+    poll_account(poller, kept_door)
     assert pause_of(sql)[0] == "key"
     assert sql("select next_poll_at > clock_timestamp() + interval '20 s', polls, failures from resolver.watches") == [
         (True, 0, 0)
     ]
 
 
-class DoorkeeperClient(LeadByteClient):
+class Doorkeeper(BaseHTTPRequestHandler):
     """LeadByte that lets in whoever is not called refused."""
 
-    def __init__(self) -> None:
+    def do_GET(self) -> None:
+        queue_id = self.path.rsplit("/", 1)[1].split("?")[0]
+        is_refused = queue_id.startswith("refused")
+        record = {"queueId": queue_id, "status": "Queued"}
+        body = b"" if is_refused else json.dumps({"status": "Success", "records": [record]}).encode()
+        self.send_response(401 if is_refused else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
         pass
 
-    def poll(self, *arguments: Any, **_: Any) -> Iterator[tuple[int, Asked]]:
-        questions: Sequence[Question] = arguments[1]
-        for question in questions:
-            record = {"queueId": question.queue_id, "status": "Queued"}
-            body = json.dumps({"status": "Success", "records": [record]}).encode()
-            is_refused = question.queue_id.startswith("refused")
-            yield question.tag, Answer(401 if is_refused else 200, b"" if is_refused else body)
 
-
-class PausingClient(LeadByteClient):
-    """While its answers are under way, another worker is asked to wait."""
-
-    def __init__(self, client: LeadByteClient, engine: Engine) -> None:
-        self._client, self._engine = client, engine
-
-    def poll(self, *arguments: Any, **options: Any) -> Iterator[tuple[int, Asked]]:
-        answers = list(self._client.poll(*arguments, **options))
-        with transaction(self._engine) as connection:
-            until = read_clock(connection) + timedelta(minutes=1)
-            pause_account(connection, "sandbox", PauseKind.THROTTLED, "wait", until)
-        yield from answers
+@pytest.fixture
+def kept_door(account: Account) -> Iterator[Account]:
+    """The account at a LeadByte with a doorkeeper."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Doorkeeper) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield replace(account, base_url=f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+        thread.join()

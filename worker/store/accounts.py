@@ -18,6 +18,8 @@ class PauseKind(StrEnum):
     SETTINGS = "settings"  # no key is configured for it; ends when one is
     KEY = "key"  # LeadByte refused the key or lacks a permission; probed once a minute
     THROTTLED = "throttled"  # LeadByte asked us to wait
+    TROUBLE = "trouble"  # LeadByte is down, slow beyond bearing, or silent; probed every few seconds
+    BUDGET = "budget"  # today's requests are used up; ends by the clock
 
 
 _DUE = text("""
@@ -30,16 +32,16 @@ _DUE = text("""
     from resolver.accounts a where a.paused_until is null or a.paused_until <= :now
 """)
 
-# Only an operator's pause overrules one that waits for a person; trouble makes its own kind only ever longer.
+# Only an operator's pause overrules one that waits for a person; trouble makes a pause only ever longer.
 _PAUSE = text("""
-    update resolver.accounts
-    set paused_until = greatest(paused_until, cast(:until as timestamptz)), pause_kind = :kind, pause_reason = :reason
-    where name = :account and (coalesce(pause_kind, '') not in ('operator', 'settings') or :kind = 'operator')
+    update resolver.accounts set paused_until = :until, pause_kind = :kind, pause_reason = :reason
+    where name = :account and (:kind = 'operator' or (
+        coalesce(pause_kind, '') not in ('operator', 'settings') and (paused_until is null or paused_until <= :until)))
     returning true
 """)
 _RESUME = text("""
     update resolver.accounts set paused_until = null, pause_kind = null, pause_reason = null
-    where name = :account and pause_kind = any(:kinds) returning true
+    where name = :account and pause_kind = any(:kinds) and paused_until <= :no_later_than returning true
 """)
 _ENSURE = text("insert into resolver.accounts (name) values (:account) on conflict (name) do nothing")
 _PAUSE_UNCONFIGURED = text("""
@@ -65,9 +67,16 @@ def pause_account(connection: Connection, account: str, kind: PauseKind, reason:
     return connection.execute(_PAUSE, values).first() is not None
 
 
-def resume_account(connection: Connection, account: str, kinds: Collection[PauseKind]) -> bool:
-    """End the account's pause if it is one of `kinds`; returns whether it was."""
-    return connection.execute(_RESUME, {"account": account, "kinds": list(kinds)}).first() is not None
+def resume_account(
+    connection: Connection,
+    account: str,
+    kinds: Collection[PauseKind],
+    *,
+    no_later_than: datetime = UNTIL_RESUMED,
+) -> bool:
+    """End the account's pause if it is one of `kinds` and would not last longer; returns whether it was."""
+    values = {"account": account, "kinds": list(kinds), "no_later_than": no_later_than}
+    return connection.execute(_RESUME, values).first() is not None
 
 
 def list_accounts(connection: Connection) -> set[str]:

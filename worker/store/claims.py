@@ -8,29 +8,42 @@ requests out one by one at the budget's rhythm, so no window of time ever sees m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, Row, text
 
 from worker.domain.decide import PolledLead
 from worker.domain.lifecycle import State
+from worker.domain.manners import LEAST_SHARE
+from worker.store.accounts import PauseKind, pause_account
 
 # Longer than the longest batch: PACE_HORIZON and a delay of 10 s to send in, a deadline (at most 30 s), the settling.
 LEASE = timedelta(seconds=60)
 # A claim reserves sending moments at most this far ahead, so that its leads are asked well within their lease.
 PACE_HORIZON = timedelta(seconds=5)
 SUSPECT_CRASHES = 2  # leases lost in a row; at three `worker.store.rescue` parks the lead
-# After trouble (a refused key, throttling) one request at this interval probes whether it is over.
-PROBE_INTERVAL = timedelta(minutes=1)
+PROBE_INTERVAL = timedelta(minutes=1)  # after a refused key
+# A pause whose time is up lets one request probe whether the trouble is over, and is prolonged by this, lest others
+# probe as well meanwhile. A pause of another kind ends by the clock, or not at all.
+PROBE_HOLDS: Mapping[str | None, timedelta] = {
+    PauseKind.KEY: PROBE_INTERVAL,
+    PauseKind.THROTTLED: timedelta(seconds=20),
+    PauseKind.TROUBLE: timedelta(seconds=20),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What one account may be asked: `requests_per_second` and `concurrency`, over all workers together."""
+    """What one account may be asked, over all workers together: a second, at once, and a day (UTC; None: any number).
+
+    Of the first two only the share is used that LeadByte bears just now, see `worker.domain.manners`.
+    """
 
     requests_per_second: float
     concurrency: int
+    requests_per_day: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +60,32 @@ class ClaimedLead:
 class Claim:
     """A batch of leads under one lease. `id` is the fencing token; `permits` requests may be under way at once.
 
-    `is_probe`: it was made under a pause whose time is up, to see whether the trouble is over.
+    `probe_until` set: it was made under a pause whose time was up, to see whether the trouble is over; meanwhile the
+    pause has been prolonged until then.
     """
 
     id: int
     permits: int
     leads: tuple[ClaimedLead, ...]
-    is_probe: bool = False
+    probe_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Slots:
+    """Moments to send at: the first, the time between two, how many at most; and requests at once."""
+
+    start: datetime
+    gap: timedelta
+    most: int
+    permits: int
 
 
 # The row lock makes claims of one account take turns, which is what makes its budget hold over all workers.
 _LOCK_ACCOUNT = text("""
-    select id, next_slot_at, paused_until, pause_kind, nextval('resolver.claims_id_seq') as claim
+    select id, next_slot_at, paused_until, pause_kind, rate_share,
+        case when requests_day = (cast(:now as timestamptz) at time zone 'UTC')::date then requests_today else 0
+            end as requests_today,
+        nextval('resolver.claims_id_seq') as claim
     from resolver.accounts where name = :name for update
 """)
 
@@ -97,7 +124,10 @@ _CLAIM_LEADS = text(f"""
 
 _TAKE_SLOTS = text("""
     update resolver.accounts
-    set next_slot_at = :next_slot_at, paused_until = case when pause_kind is null then null else :probe_again_at end
+    set next_slot_at = :next_slot_at, paused_until = :paused_until,
+        pause_kind = case when cast(:paused_until as timestamptz) is not null then pause_kind end,
+        pause_reason = case when cast(:paused_until as timestamptz) is not null then pause_reason end,
+        requests_day = (cast(:now as timestamptz) at time zone 'UTC')::date, requests_today = :requests_today
     where id = :account
 """)
 
@@ -115,31 +145,50 @@ def claim_due_leads(
         limit: of leads.
         suspects: claim one lead that lost its lease SUSPECT_CRASHES times, instead of ordinary ones.
     """
-    row = connection.execute(_LOCK_ACCOUNT, {"name": account}).one_or_none()
+    row = connection.execute(_LOCK_ACCOUNT, {"name": account, "now": now}).one_or_none()
     if row is None or (row.paused_until is not None and row.paused_until > now):
         return None
     # One lease further ahead than any can be is of a clock that has been set back since.
     held = connection.execute(_COUNT_PERMITS, {"account": row.id, "now": now, "until": now + 2 * LEASE}).scalar_one()
-    permits = budget.concurrency - held
-    gap = timedelta(seconds=1 / budget.requests_per_second)
-    # Nobody reserves further ahead than this; a later slot is of a clock that has been set back since.
-    start = max(now, row.next_slot_at) if row.next_slot_at <= now + PACE_HORIZON + 2 * gap else now
-    slots = int((now + PACE_HORIZON - start).total_seconds() * budget.requests_per_second) + 1
-    if permits <= 0 or start > now + PACE_HORIZON:
+    if budget.requests_per_day is not None and row.requests_today >= budget.requests_per_day:
+        _pause_until_tomorrow(connection, account, budget.requests_per_day, now)
         return None
-    alone = suspects or row.pause_kind is not None
+    slots = _find_slots(row, budget, held, now)
+    if slots.most <= 0 or slots.permits <= 0:
+        return None
+    hold = PROBE_HOLDS.get(row.pause_kind)
+    probe_until = now + hold if hold is not None else None
+    most = 1 if suspects or probe_until is not None else min(limit, slots.most)
     values = {"account": row.id, "claim": row.claim, "now": now, "until": now + LEASE, "suspects": suspects}
-    most = 1 if alone else min(limit, slots)
     leads = connection.execute(_CLAIM_LEADS, {**values, "oldest": most - most // 2, "newest": most // 2}).all()
     if not leads:
         return None
-    # Half of the concurrency at most: should this worker die, its permits are lost until the lease has run out.
-    permits = min(permits, len(leads), -(-budget.concurrency // 2))
+    permits = min(slots.permits, len(leads))
     connection.execute(_OPEN_CLAIM, {**values, "permits": permits})
-    values = {"account": row.id, "next_slot_at": start + len(leads) * gap, "probe_again_at": now + PROBE_INTERVAL}
-    connection.execute(_TAKE_SLOTS, values)
-    claimed = tuple(_read_lead(lead, start - now + n * gap) for n, lead in enumerate(leads))
-    return Claim(row.claim, permits, claimed, is_probe=row.pause_kind is not None)
+    taken = {"next_slot_at": slots.start + len(leads) * slots.gap, "requests_today": row.requests_today + len(leads)}
+    connection.execute(_TAKE_SLOTS, {**taken, "account": row.id, "now": now, "paused_until": probe_until})
+    claimed = tuple(_read_lead(lead, slots.start - now + n * slots.gap) for n, lead in enumerate(leads))
+    return Claim(row.claim, permits, claimed, probe_until)
+
+
+def _find_slots(row: Row[tuple[object, ...]], budget: Budget, held: int, now: datetime) -> _Slots:
+    rate = budget.requests_per_second * row.rate_share
+    gap = timedelta(seconds=1 / rate)
+    # Nobody reserves further ahead than this, at the slowest; a later slot is of a clock that has been set back since.
+    furthest = now + PACE_HORIZON + timedelta(seconds=2 / (budget.requests_per_second * LEAST_SHARE))
+    start = max(now, row.next_slot_at) if row.next_slot_at <= furthest else now
+    most = int((now + PACE_HORIZON - start).total_seconds() * rate) + 1 if start <= now + PACE_HORIZON else 0
+    if budget.requests_per_day is not None:
+        most = min(most, budget.requests_per_day - row.requests_today)
+    concurrency = max(1, round(budget.concurrency * row.rate_share))
+    # Half of the concurrency at most: should this worker die, its permits are lost until the lease has run out.
+    return _Slots(start, gap, most, min(concurrency - held, -(-concurrency // 2)))
+
+
+def _pause_until_tomorrow(connection: Connection, account: str, most: int, now: datetime) -> None:
+    midnight = datetime.combine(now.astimezone(UTC).date() + timedelta(days=1), datetime.min.time(), UTC)
+    reason = f"today's budget of {most} requests is used up (UTC)"
+    pause_account(connection, account, PauseKind.BUDGET, reason, midnight)
 
 
 def _read_lead(row: Row[tuple[object, ...]], send_after: timedelta) -> ClaimedLead:

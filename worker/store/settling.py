@@ -64,6 +64,7 @@ _SETTLE = text(f"""
 """)
 
 _CLOSE_CLAIM = text("delete from resolver.claims where id = :claim")
+_KEEP_PERMITS = text("update resolver.claims set permits = :left where id = :claim and permits > :left")
 
 _JOURNAL = text(f"""
     with s as (select * from {unnest(_REPLY_COLUMNS, "u")}),
@@ -112,6 +113,12 @@ def count_polls(connection: Connection, account: str, polls: int, failures: int,
     connection.execute(_COUNT_POLLS, {"account": account, "polls": polls, "failures": failures, "now": now})
 
 
-def close_claim(connection: Connection, claim: Claim) -> None:
-    """Give the permits back; leads of the claim that were not settled stay leased until the rescue."""
-    connection.execute(_CLOSE_CLAIM, {"claim": claim.id})
+def release_permits(connection: Connection, claim: Claim, *, left: int) -> None:
+    """Give back the permits that the `left` leads still to be answered don't need; with none left, the claim itself.
+
+    Leads of the claim that were not settled stay leased until the rescue.
+    """
+    if left == 0:
+        connection.execute(_CLOSE_CLAIM, {"claim": claim.id})
+    elif left < claim.permits:
+        connection.execute(_KEEP_PERMITS, {"claim": claim.id, "left": left})

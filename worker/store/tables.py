@@ -11,7 +11,9 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
+    Double,
     ForeignKey,
     Identity,
     Index,
@@ -67,6 +69,15 @@ accounts = Table(
     moment("paused_until"),
     Column("pause_kind", Text),
     Column("pause_reason", Text),
+    # What LeadByte bears just now, as a share of the budget, and the state of the breaker (worker/domain/manners.py).
+    Column("rate_share", Double, nullable=False, server_default="1"),
+    Column("strain", Double, nullable=False, server_default="0"),
+    Column("strained_in_a_row", Integer, nullable=False, server_default="0"),
+    Column("trips", Integer, nullable=False, server_default="0"),
+    moment("pressure_changed_at"),
+    # Sent since midnight (UTC), for a budget a day.
+    Column("requests_day", Date),
+    Column("requests_today", Integer, nullable=False, server_default="0"),
     CheckConstraint("(paused_until is null) = (pause_kind is null)", "pause_has_a_kind"),
 )
 

@@ -1,0 +1,138 @@
+"""Writing down what LeadByte answered: journal, snooze or fail the leads, mind the account; one transaction, fenced.
+
+Neighbours: `worker.polling` asks, `worker.domain.decide` says what happens to each lead, `worker.store.settling`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
+from datetime import datetime
+
+import structlog
+from sqlalchemy import Connection, Engine
+
+from worker.asking import Batch, Told
+from worker.domain.classify import Meaning
+from worker.domain.decide import Policy, Step, decide_step
+from worker.domain.lifecycle import FINAL, State
+from worker.leadbyte.wire import describe_shape, prepare_for_journal
+from worker.manners import mind_account, pause
+from worker.store.accounts import PauseKind
+from worker.store.claims import PROBE_INTERVAL
+from worker.store.db import read_clock, transaction
+from worker.store.drift import UnknownWord, note_unknown_words
+from worker.store.leads import Move, move_leads, unwatch_leads
+from worker.store.settling import JournalEntry, count_polls, journal_replies, release_permits, settle_polls
+
+log = structlog.get_logger(__name__)
+_jitter = random.Random()  # noqa: S311 - jitter needs no secrecy
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What came of some requests: how many were made, and what they led to."""
+
+    polled: int = 0
+    final: int = 0
+    waiting: int = 0
+    failed: int = 0
+    abandoned: int = 0
+    journalled: int = 0
+    lost: int = 0  # settled by nobody, because the lease had run out meanwhile
+
+    def __add__(self, other: Polled) -> Polled:
+        return Polled(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What was settled, and whether the account is paused now: then nothing more may be asked."""
+
+    polled: Polled
+    is_paused: bool
+
+
+def settle(
+    engine: Engine, policy: Policy, batch: Batch, told: Sequence[Told], *, keep_lead_data: bool = False
+) -> Settled:
+    """Settle these answers of the batch. Safe to do again: a commit whose confirmation was lost has nothing left to do.
+
+    Raises:
+        DatabaseUnavailable: nothing was settled, or all of it was.
+    """
+    claim, name = batch.claim, batch.account.name
+    with transaction(engine) as connection:
+        now = read_clock(connection)
+        steps = {t.lead.lead_id: decide_step(t.lead.watch, t.reading, now, policy, _jitter.random()) for t in told}
+        still_ours = settle_polls(connection, claim, list(steps.items()), now)
+        # What a worker that lost its leads was told may be long out of date.
+        ours = [t for t in told if t.lead.lead_id in still_ours]
+        journal_replies(connection, claim, list(_make_entries(ours, steps, keep_lead_data=keep_lead_data)))
+        abandoned = _abandon(connection, ours, steps, now)
+        polled = _count(ours, steps, abandoned, lost=len(told) - len(ours))
+        if polled.polled:
+            count_polls(connection, name, polled.polled, polled.failed, now)
+        is_paused = mind_account(connection, name, claim, ours, now)
+        first_seen = note_unknown_words(connection, name, _list_unknown_words(ours), now)
+        release_permits(connection, claim, left=len(batch.unanswered))
+    for word in first_seen:
+        log.warning("unknown_status_seen", account=name, word=word)
+    log.info("polls_settled", account=name, claim=claim.id, **asdict(polled))
+    return Settled(polled, is_paused)
+
+
+def hand_back(engine: Engine, batch: Batch, reason: str) -> None:
+    """Nothing could be asked (the key can't be read): the leads stay due, none of their counters moves."""
+    with transaction(engine) as connection:
+        now = read_clock(connection)
+        untouched = [
+            (lead.lead_id, Step(now, not_found_since=lead.watch.not_found_since, told_digest=lead.watch.told_digest))
+            for lead in batch.claim.leads
+        ]
+        settle_polls(connection, batch.claim, untouched, now)
+        pause(connection, batch.account.name, PauseKind.KEY, reason, now + PROBE_INTERVAL)
+        release_permits(connection, batch.claim, left=0)
+
+
+def _make_entries(told: Sequence[Told], steps: Mapping[int, Step], *, keep_lead_data: bool) -> Iterator[JournalEntry]:
+    for t in told:
+        if t.reply is not None and steps[t.lead.lead_id].journalled:
+            body, cut = prepare_for_journal(t.reply.decoded, keep_lead_data=keep_lead_data)
+            yield JournalEntry(t.lead.lead_id, t.reply.received_at, t.reply.http_status, body, cut)
+
+
+def _list_unknown_words(told: Sequence[Told]) -> list[UnknownWord]:
+    """Each once, with the shape of one of the replies."""
+    found = {
+        word: UnknownWord(word, describe_shape(t.reply.decoded.document))
+        for t in told
+        if t.reply is not None and (word := t.reading.unknown_word) is not None
+    }
+    return list(found.values())
+
+
+def _abandon(connection: Connection, told: Sequence[Told], steps: Mapping[int, Step], now: datetime) -> set[int]:
+    moves = [
+        Move(t.lead.lead_id, t.lead.watch.state, State.ABANDONED, f"abandoned: {because}", state_reason=because)
+        for t in told
+        if (because := steps[t.lead.lead_id].abandoned_because) is not None
+    ]
+    abandoned = move_leads(connection, moves, now)
+    unwatch_leads(connection, list(abandoned))
+    return abandoned
+
+
+def _count(told: Sequence[Told], steps: Mapping[int, Step], abandoned: Collection[int], *, lost: int) -> Polled:
+    final = sum(t.reading.state in FINAL for t in told)
+    settled = [steps[t.lead.lead_id] for t in told if t.lead.lead_id not in abandoned]
+    return Polled(
+        polled=sum(t.reading.meaning is not Meaning.UNASKED for t in told),
+        final=final,
+        waiting=sum(step.answered for step in settled) - final,
+        failed=sum(steps[t.lead.lead_id].failed for t in told),
+        abandoned=len(abandoned),
+        journalled=sum(steps[t.lead.lead_id].journalled for t in told),
+        lost=lost,
+    )
