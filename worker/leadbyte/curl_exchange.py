@@ -5,11 +5,9 @@ Neighbours: `curl_transport` (which keeps many under way), `worker.leadbyte.body
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 from importlib.metadata import version
-from itertools import takewhile
 
 import certifi
 import pycurl
@@ -62,7 +60,7 @@ _SILENCES = {
     pycurl.E_BAD_CONTENT_ENCODING: Silence.ENCODING,
     **dict.fromkeys(_TLS_ERRORS, Silence.TLS),
 }
-_WORTH_READING = re.compile(rb"^(?:retry-after|content-encoding|content-length):", re.IGNORECASE | re.MULTILINE)
+_FIELDS = frozenset({b"retry-after", b"content-encoding", b"content-length"})
 
 
 class Exchange:
@@ -87,15 +85,18 @@ class Exchange:
     def prepare(self, lane: int, request: Request, timeout_ms: int) -> bool:
         """Make the handle ready to be sent; False if this can't be a request."""
         self.lane, self.tag = lane, request.tag
-        self._head.clear()
-        self._body.clear()
-        self._size = 0
         try:
             self.easy.setopt(pycurl.URL, request.url)
             self._set_what_differs(request.headers, timeout_ms)
         except (pycurl.error, ValueError, TypeError):  # their texts may hold the URL
             return False
         return True
+
+    def forget(self) -> None:
+        """Let go of the answer: handles are many, and kept."""
+        self._head.clear()
+        self._body.clear()
+        self._size = 0
 
     def _set_what_differs(self, headers: Mapping[str, str], timeout_ms: int) -> None:
         if headers != self._headers:
@@ -117,13 +118,11 @@ class Exchange:
         if error != _OK and not is_too_large:
             return NoAnswer(self._explain(error))
         status = self.easy.getinfo(pycurl.RESPONSE_CODE)
-        if status < HTTPStatus.OK or not _is_whole(self._head):
+        head = _find_last_head(self._head)
+        if status < HTTPStatus.OK or not head:
             return NoAnswer(Silence.BROKEN)
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        if not is_too_large and not _WORTH_READING.search(b"".join(self._head)):
-            return Answer(status, body)
         try:
-            return _read_answer(status, _read_headers(self._head), body)
+            return _read_answer(status, head, self._body, is_too_large=is_too_large)
         except UnusableBody as unusable:
             return NoAnswer(unusable.why)
 
@@ -136,30 +135,45 @@ class Exchange:
         return _SILENCES.get(error, Silence.BROKEN)
 
 
-def _is_whole(head: Sequence[bytes]) -> bool:
-    """Whether it came to its empty line; libcurl takes the end of the stream for the end of the headers."""
-    # Trailers, where there are any, follow the empty line.
-    return head[-1] in _EMPTY_LINES or any(line in _EMPTY_LINES for line in _find_last_head(head))
+def _find_last_head(lines: list[bytes]) -> list[bytes]:
+    """The answer's own head without its empty line, since hints like 103 come before it, and trailers after.
+
+    Nothing if it broke off: libcurl takes the end of the stream for the end of the headers.
+    """
+    head: list[bytes] = []
+    block: list[bytes] = []
+    for line in lines:
+        if line not in _EMPTY_LINES:
+            block.append(line)
+            continue
+        if _is_head(block):
+            head = block
+        block = []
+    return [] if _is_head(block) else head
 
 
-def _find_last_head(head: Sequence[bytes]) -> Sequence[bytes]:
-    """Without the heads of hints like 103 before it."""
-    return head[max(place for place, line in enumerate(head) if line.startswith(b"HTTP/")) :]
+def _is_head(block: list[bytes]) -> bool:
+    return bool(block) and block[0].startswith(b"HTTP/1.")
 
 
-def _read_headers(head: Sequence[bytes]) -> dict[str, list[str]]:
-    """The values of each field by its name in lower case; trailers are none."""
-    fields: dict[str, list[str]] = {}
-    for line in takewhile(lambda line: line not in _EMPTY_LINES, _find_last_head(head)[1:]):
-        name, _, value = line.decode("latin-1").partition(":")
-        fields.setdefault(name.strip().lower(), []).append(value.strip())
-    return fields
-
-
-def _read_answer(status: int, fields: Mapping[str, list[str]], body: bytes) -> Answer:
-    if len(set(fields.get("content-length", ()))) > 1:
+def _read_answer(status: int, head: list[bytes], parts: list[bytes], *, is_too_large: bool) -> Answer:
+    fields = _read_fields(head)
+    if len(set(fields.get(b"content-length", ()))) > 1:
         raise UnusableBody(Silence.BROKEN)  # libcurl believes the last, and the answer may be cut
-    unpacking = open_body(", ".join(fields.get("content-encoding", ())), BODY_CAP)
-    unpacking.feed(body)
-    retry_after = fields.get("retry-after")
-    return Answer(status, unpacking.finish(), None if retry_after is None else ", ".join(retry_after))
+    retry_after = fields.get(b"retry-after")
+    body = open_body(b", ".join(fields.get(b"content-encoding", ())).decode("latin-1"), BODY_CAP)
+    for part in parts:
+        body.feed(part)
+    if is_too_large:
+        raise UnusableBody(Silence.TOO_LARGE)
+    return Answer(status, body.finish(), None if retry_after is None else b", ".join(retry_after).decode("latin-1"))
+
+
+def _read_fields(head: list[bytes]) -> dict[bytes, list[bytes]]:
+    """The values of the few fields we go by, as often as they were sent."""
+    fields: dict[bytes, list[bytes]] = {}
+    for line in head:
+        name, _, value = line.partition(b":")
+        if (name := name.lower()) in _FIELDS:
+            fields.setdefault(name, []).append(value.strip())
+    return fields

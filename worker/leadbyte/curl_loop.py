@@ -15,8 +15,8 @@ import pycurl
 
 from worker.leadbyte.curl_exchange import Exchange
 
-# Idle connections kept for the next request; more than any window has under way.
-_MOST_CONNECTIONS = 1024
+# Kept for the next request. Each is a file descriptor, of which a process commonly has 1,024.
+_MOST_CONNECTIONS = 512
 _EVENTS = {
     pycurl.POLL_IN: select.POLLIN,
     pycurl.POLL_OUT: select.POLLOUT,
@@ -44,6 +44,7 @@ class CurlLoop:
 
     def put_back(self, exchange: Exchange) -> None:
         """It is not needed any more."""
+        exchange.forget()
         self._spare.append(exchange)
 
     def start(self, exchange: Exchange) -> None:

@@ -16,7 +16,7 @@ from worker.leadbyte.curl_loop import CurlLoop
 from worker.leadbyte.lanes import Lanes
 from worker.leadbyte.transport import Request, never_stop
 
-MOST_UNDER_WAY = 512  # of all lanes together: each is a file descriptor, of which a process commonly has 1,024
+MOST_UNDER_WAY = 512  # of all lanes together: each is a file descriptor
 
 
 class CurlTransport:
@@ -100,16 +100,21 @@ class CurlWindow:
                 self._loop.start(exchange)
             else:
                 self._note_end(exchange, NoAnswer(Silence.BROKEN))
+                self._judge(lane, NoAnswer(Silence.BROKEN))
 
     def _collect(self) -> None:
+        before = len(self._ended)
         for exchange, error in self._loop.collect():
             self._note_end(exchange, exchange.read_outcome(error))
+        for lane, _, asked in self._ended[before:]:
+            self._judge(lane, asked)
 
     def _note_end(self, exchange: Exchange, asked: Asked) -> None:
-        lane = exchange.lane
-        self._lanes.end(lane)
-        self._ended.append((lane, exchange.tag, asked))
+        self._lanes.end(exchange.lane)
+        self._ended.append((exchange.lane, exchange.tag, asked))
         self._loop.put_back(exchange)
+
+    def _judge(self, lane: int, asked: Asked) -> None:
         must_stop = True  # where the caller's judgement fails, nothing more is sent
         try:
             must_stop = self._stop_after(asked)

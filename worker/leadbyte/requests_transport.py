@@ -176,7 +176,8 @@ def _ask(session: requests.Session, request: Request, timeout_seconds: float) ->
             stream=True,
         ) as response:
             body = _read_body(response.raw)
-            return Answer(response.status_code, body, response.headers.get("retry-after"))
+            retry_after = response.headers.get("retry-after")
+            return Answer(response.status_code, body, None if retry_after is None else retry_after.strip())
     except UnusableBody as error:
         return NoAnswer(error.why)
     except Timeout:
