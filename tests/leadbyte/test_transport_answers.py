@@ -9,6 +9,8 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.leadbyte.raw_server import JSON_OK, Conversation, always, encode, serve
 from worker.domain.answers import Answer, Asked, NoAnswer, Silence
@@ -104,6 +106,77 @@ def test_what_stands_behind_the_length_is_no_part_of_the_answer(fetch: Fetch) ->
 def test_what_is_no_http_is_broken(fetch: Fetch, reply: bytes) -> None:
     with serve(always(reply)) as server:
         assert fetch(server.url) == NoAnswer(Silence.BROKEN)
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (encode(JSON_OK, "Retry-After: 5", "RETRY-AFTER:7"), Answer(200, JSON_OK, "5, 7")),
+        (encode(JSON_OK, "Retry-After:   5 \t"), Answer(200, JSON_OK, "5")),
+        (encode(JSON_OK, "Retry-After:"), Answer(200, JSON_OK, "")),
+        (encode(JSON_OK, "Retry-After: \xe9"), Answer(200, JSON_OK, "\xe9")),
+        (encode(JSON_OK, "X-Retry-After: 5", "Retry-After : 5"), Answer(200, JSON_OK)),
+        (encode(JSON_OK, status="999 Odd"), Answer(999, JSON_OK)),
+        (encode(JSON_OK, status="200"), Answer(200, JSON_OK)),
+        (encode(JSON_OK, status="200 \xff\xfe"), Answer(200, JSON_OK)),
+        (encode(JSON_OK, "WWW-Authenticate: Negotiate", status="401 Who"), Answer(401, JSON_OK)),
+        (encode(JSON_OK, "Refresh: 0; url=/x"), Answer(200, JSON_OK)),
+        (b"HTTP/1.0 200 OK\r\n\r\n" + JSON_OK, Answer(200, JSON_OK)),
+        (b"HTTP/1.1 200 OK\nContent-Length: 20\n\n" + JSON_OK, Answer(200, JSON_OK)),
+        (b"HTTP/1.1 204 No Content\r\nContent-Length: 20\r\n\r\n" + JSON_OK, Answer(204, b"")),
+        (_FRAMED["chunks"][:-2] + b"Retry-After: 9\r\nContent-Encoding: gzip\r\n\r\n", _WHOLE),
+        (_FRAMED["chunks"].replace(b"0007", b"0007;a=b"), _WHOLE),
+        (b"HTTP/1.1 103 Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nX: y\r\n", NoAnswer(Silence.BROKEN)),
+        (b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n" + encode(JSON_OK), NoAnswer(Silence.BROKEN)),
+        (encode(JSON_OK).replace(b"HTTP/1.1", b"http/1.1"), NoAnswer(Silence.BROKEN)),
+        (encode(JSON_OK).replace(b"HTTP/1.1", b"HTTP/2.0"), NoAnswer(Silence.BROKEN)),
+        (encode(JSON_OK, status="099 Odd"), NoAnswer(Silence.BROKEN)),
+        (encode(JSON_OK, status="1000 Odd"), NoAnswer(Silence.BROKEN)),
+        (JSON_OK, NoAnswer(Silence.BROKEN)),
+    ],
+)
+def test_odd_answers_are_read_alike(fetch: Fetch, reply: bytes, expected: Asked) -> None:
+    with serve(always(reply)) as server:
+        assert fetch(server.url) == expected
+
+
+_pieces = st.sampled_from(
+    [
+        *_FRAMED.values(),
+        b"HTTP/1.1 ",
+        b"200",
+        b"HTTP/1.1 100 C",
+        b"\r\n",
+        b"\n",
+        b": ",
+        b"Retry-After:",
+        b"0",
+        b"\x00",
+        b"Content-Length: 3",
+        b"Transfer-Encoding: chunked",
+        b"Content-Encoding: gzip",
+        gzip.compress(JSON_OK),
+        b" x",
+    ]
+)
+
+
+def test_whatever_bytes_come_they_are_an_answer_or_none(fetch: Fetch) -> None:
+    said = [b""]
+
+    def speak(conversation: Conversation) -> None:
+        if conversation.read_request():
+            conversation.send(said[0])
+
+    with serve(speak) as server:
+
+        @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+        @given(st.lists(_pieces | st.binary(max_size=20), max_size=8))
+        def check(pieces: list[bytes]) -> None:
+            said[0] = b"".join(pieces)
+            assert isinstance(fetch(server.url), Answer | NoAnswer)
+
+        check()
 
 
 def test_a_hint_before_the_answer_is_not_taken_for_it(fetch: Fetch) -> None:

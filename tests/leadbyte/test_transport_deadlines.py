@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.leadbyte.raw_server import JSON_OK, Conversation, encode, serve
 from worker.domain.answers import Answer, Asked, NoAnswer, Silence
+from worker.leadbyte import curl_exchange, requests_transport
+from worker.leadbyte.requests_transport import RequestsTransport
 
 Fetch = Callable[..., Asked]
 PollUrl = Callable[[str], str]
@@ -80,16 +82,37 @@ def test_a_handshake_that_trickles_does_not_put_the_deadline_off(fetch: Fetch) -
         assert fetch_in_time(fetch, server.url.replace("http:", "https:")) == _LATE
 
 
-def test_a_host_of_many_dead_addresses_has_one_deadline(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def dead_address() -> Iterator[tuple[str, int]]:
+    """Nobody accepts: once the backlog is full, further connections get no reply."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
-        address = full.getsockname()
-        # Nobody accepts: once the backlog is full, further connections get no reply.
+        address: tuple[str, int] = full.getsockname()
         waiting = [socket.socket() for _ in range(3)]
         for sock in waiting:
             sock.setblocking(False)
             sock.connect_ex(address)
-        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address)] * 50
-        monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kwargs: found)
-        assert fetch_in_time(fetch, f"http://many.invalid:{address[1]}/") == _LATE
+        yield address
         for sock in waiting:
             sock.close()
+
+
+def test_a_host_that_lets_nobody_in_is_given_up_at_the_deadline(fetch: Fetch, dead_address: tuple[str, int]) -> None:
+    assert fetch_in_time(fetch, f"http://127.0.0.1:{dead_address[1]}/") == _LATE
+
+
+def test_a_host_that_lets_nobody_in_is_a_failed_connection_before_the_deadline(
+    fetch: Fetch, dead_address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (requests_transport, curl_exchange):
+        monkeypatch.setattr(module, "CONNECT_SECONDS", 0.2)
+    assert fetch(f"http://127.0.0.1:{dead_address[1]}/") == NoAnswer(Silence.CONNECTION)
+
+
+# libcurl has one deadline over all addresses by itself; urllib3 had one for each.
+@pytest.mark.parametrize("transport", [RequestsTransport], indirect=True)
+def test_a_host_of_many_dead_addresses_has_one_deadline(
+    fetch: Fetch, dead_address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", dead_address)] * 50
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kwargs: found)
+    assert fetch_in_time(fetch, f"http://many.invalid:{dead_address[1]}/") == _LATE

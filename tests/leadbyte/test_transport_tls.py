@@ -56,3 +56,14 @@ def test_a_server_without_tls_behind_https_is_refused(fetch: Fetch) -> None:
 
     with serve(speak) as server:
         assert fetch(server.url.replace("http:", "https:")) == _REFUSED
+
+
+def test_a_handshake_that_breaks_off_is_no_answer(fetch: Fetch) -> None:
+    def speak(conversation: Conversation) -> None:
+        conversation.send(b"\x16\x03\x03\x40\x00" + b"\x02" * 20)
+        conversation.reset()
+
+    with serve(speak) as server:
+        asked = fetch(server.url.replace("http:", "https:"))
+    # Where it is noticed differs; that it is a failure of this request alone does not.
+    assert asked in {NoAnswer(why) for why in (Silence.TLS, Silence.BROKEN, Silence.CONNECTION)}
