@@ -6,6 +6,7 @@ import html
 import json
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -16,9 +17,9 @@ from pydantic import SecretStr
 
 from tests.leadbyte.raw_server import JSON_OK, Conversation, always, encode, serve
 from worker.accounts import Account
-from worker.domain.answers import Answer, Asked
+from worker.domain.answers import Answer, Asked, NoAnswer, Silence
 from worker.errors import SettingsError
-from worker.leadbyte.client import LeadByteClient, Question
+from worker.leadbyte.client import LeadByteClient, PollWindow, Question
 from worker.leadbyte.transport import Transport
 from worker.sandbox import SandboxSettings, running_sandbox
 from worker.settings import AuthPlace
@@ -105,6 +106,41 @@ def test_each_answer_is_of_the_lead_that_was_asked_about(client: LeadByteClient)
         questions = [Question(n, f"lead-{n}", time.monotonic() + n % 7 / 1000) for n in range(100)]
         answers = dict(client.poll(make_account(server.url), questions, 6))
     assert answers == {n: Answer(200, b"lead-%d" % n) for n in range(100)}
+
+
+def test_claims_of_several_accounts_share_a_window_and_each_keeps_its_key(client: LeadByteClient) -> None:
+    def speak(conversation: Conversation) -> None:
+        while head := conversation.read_request():
+            conversation.send(encode(head.split()[1]))
+
+    with serve(speak) as server, closing(client.open_window()) as window:
+        for claim_id in (1, 2):
+            questions = [Question(n, f"lead-{claim_id}-{n}") for n in range(20)]
+            window.add(make_account(server.url, f"planted-{claim_id}"), claim_id, questions, 3)
+        window.add(make_account(server.url, "rotated-1"), 1, [Question(20, "lead-1-20")], 3)
+        taken = take_all(window)
+    expected = {(1, n): Answer(200, b"/apiqueue/lead-1-%d?key=***" % n) for n in range(21)}
+    expected |= {(2, n): Answer(200, b"/apiqueue/lead-2-%d?key=***" % n) for n in range(20)}
+    assert {(claim_id, tag): asked for claim_id, tag, asked in taken} == expected
+
+
+def test_a_claim_that_was_stopped_asks_nothing_more(client: LeadByteClient) -> None:
+    with serve(always(encode(JSON_OK), keeps=True)) as server, closing(client.open_window()) as window:
+        account = make_account(server.url)
+        window.add(account, 1, [Question(n, f"lead-{n}", time.monotonic() + 600) for n in range(3)], 1)
+        window.stop(1)
+        assert [asked for _, _, asked in take_all(window)] == [NoAnswer(Silence.UNSENT)] * 3
+        window.stop(1)
+        window.forget(1)
+        window.add(account, 1, [Question(7, "lead-7")], 1)
+        assert take_all(window) == [(1, 7, Answer(200, JSON_OK))]
+
+
+def take_all(window: PollWindow) -> list[tuple[int, int, Asked]]:
+    taken = []
+    while len(window):
+        taken += window.take(20)
+    return taken
 
 
 def test_a_rotated_key_file_is_used_at_the_next_poll(poll: Callable[[Account], Asked], tmp_path: Path) -> None:

@@ -77,8 +77,9 @@ class PollWindow:
         """
         key = account.read_key()
         requests = [_build_request(account, key, question) for question in questions]
+        # The key may have been rotated since the claim's first questions.
         known = self._spellings.get(claim_id, [])
-        self._spellings[claim_id] = list({*known, *_list_spellings(key.get_secret_value())})
+        self._spellings[claim_id] = list(dict.fromkeys([*known, *_list_spellings(key.get_secret_value())]))
         self._window.open_lane(claim_id, parallel)
         self._window.add(claim_id, requests)
 
@@ -94,7 +95,7 @@ class PollWindow:
         self._window.stop_lane(claim_id)
 
     def forget(self, claim_id: int) -> None:
-        """The claim has its last answer: nothing more will be added."""
+        """The last of the claim's answers has been taken, and nothing more will be added."""
         self._window.stop_lane(claim_id)
         self._spellings.pop(claim_id, None)
 
