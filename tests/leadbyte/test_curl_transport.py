@@ -10,7 +10,9 @@ import pytest
 from tests.leadbyte.raw_server import JSON_OK, Conversation, encode, serve
 from worker.domain.answers import Answer, Asked, NoAnswer, Silence
 from worker.errors import SettingsError
+from worker.leadbyte.body import UnusableBody
 from worker.leadbyte.choice import choose_transport, open_transport
+from worker.leadbyte.curl_exchange import _read_answer
 from worker.leadbyte.curl_transport import CurlTransport
 from worker.leadbyte.requests_transport import RequestsTransport
 from worker.leadbyte.transport import Request, fetch_many
@@ -64,6 +66,12 @@ def test_a_handle_takes_nothing_over_from_the_request_before(curl: CurlTransport
             assert list(fetch_many(curl, [request], parallel=1, timeout_seconds=10)) == [(0, _OK)]
         assert [head.count(b"X_KEY: one") for head in server.requests] == [1, 0, 0]
         assert [head.count(b"X_KEY: two") for head in server.requests] == [0, 0, 1]
+
+
+def test_two_lengths_that_differ_are_no_answer_whatever_libcurl_makes_of_them() -> None:
+    head = [b"HTTP/1.1 200 OK", b"Content-Length: 2", b"content-length: 7"]
+    with pytest.raises(UnusableBody):
+        _read_answer(200, head, [b"{}"], is_too_large=False)
 
 
 @pytest.mark.parametrize(("wanted", "made"), [("auto", CurlTransport), ("requests", RequestsTransport)])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import random
 import tracemalloc
 from collections.abc import Callable
 
 import pytest
 
-from tests.leadbyte.raw_server import Conversation, serve
+from tests.leadbyte.raw_server import Conversation, always, encode, serve
 from worker.domain.answers import Answer, Asked, NoAnswer, Silence
 from worker.leadbyte.transport import BODY_CAP
 
@@ -70,6 +71,20 @@ def test_a_body_as_large_as_the_cap_is_taken(fetch: Fetch) -> None:
         head = _HEAD.format(status="200 OK", headers=f"Content-Length: {size}")
         with serve(send_without_end(head, b" " * size, b"")) as server:
             assert isinstance(fetch(server.url), kind)
+
+
+def test_a_packed_body_as_large_as_the_cap_is_taken_though_packing_made_it_larger(fetch: Fetch) -> None:
+    noise = random.Random(1).randbytes(BODY_CAP)
+    packed = gzip.compress(noise, compresslevel=1)
+    assert len(packed) > BODY_CAP
+    with serve(always(encode(packed, "Content-Encoding: gzip"))) as server:
+        assert fetch(server.url) == Answer(200, noise)
+
+
+def test_packing_that_holds_nothing_is_no_answer_however_long(fetch: Fetch) -> None:
+    empty_blocks = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff" + b"\x00\x00\x00\xff\xff" * 100_000
+    with serve(always(encode(empty_blocks, "Content-Encoding: gzip"))) as server:
+        assert fetch(server.url) in {NoAnswer(Silence.TOO_LARGE), NoAnswer(Silence.BROKEN)}
 
 
 @pytest.mark.parametrize("name", ["huge", "endless", "gzipbomb"])

@@ -19,6 +19,7 @@ from worker.leadbyte.transport import BODY_CAP, CONNECT_SECONDS, Request
 _OK = 0
 _EMPTY_LINES = frozenset({b"\r\n", b"\n"})
 _ABORTED = 0  # what the body's receiver returns to end it
+_RAW_CAP = BODY_CAP + 4096  # as it comes in: packing adds a little to what can't be packed
 _OUR_HEADERS = [
     "Accept: application/json",
     # Identity: the replies are small, and nothing then has to be unpacked.
@@ -110,11 +111,11 @@ class Exchange:
     def _take_in(self, part: bytes) -> int | None:
         self._size += len(part)
         self._body.append(part)
-        return _ABORTED if self._size > BODY_CAP else None
+        return _ABORTED if self._size > _RAW_CAP else None
 
     def read_outcome(self, error: int) -> Asked:
         """The answer, or why there is none; `error` is libcurl's code, whose text may hold the URL and is not read."""
-        is_too_large = error == pycurl.E_WRITE_ERROR and self._size > BODY_CAP
+        is_too_large = error == pycurl.E_WRITE_ERROR and self._size > _RAW_CAP
         if error != _OK and not is_too_large:
             return NoAnswer(self._explain(error))
         status = self.easy.getinfo(pycurl.RESPONSE_CODE)
@@ -159,7 +160,7 @@ def _is_head(block: list[bytes]) -> bool:
 def _read_answer(status: int, head: list[bytes], parts: list[bytes], *, is_too_large: bool) -> Answer:
     fields = _read_fields(head)
     if len(set(fields.get(b"content-length", ()))) > 1:
-        raise UnusableBody(Silence.BROKEN)  # libcurl believes the last, and the answer may be cut
+        raise UnusableBody(Silence.BROKEN)  # older libcurls believe the last, and the answer may be cut
     retry_after = fields.get(b"retry-after")
     body = open_body(b", ".join(fields.get(b"content-encoding", ())).decode("latin-1"), BODY_CAP)
     for part in parts:
