@@ -31,6 +31,9 @@ SETTLE_WITHIN_SECONDS = 0.25
 # How soon to look again at an account that had nothing to claim, while requests of others are under way.
 CLAIM_AGAIN_SECONDS = 0.25
 SUSPECTS_A_TURN = 20
+# Requests arrive a few milliseconds sooner or later than they were sent: at the whole rate a second would now and then
+# see one too many.
+ROOM_FOR_JITTER = 0.97
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,8 @@ class _Run:
         return True
 
     def _open_batch(self, account: Account, *, suspects: bool) -> Batch | None:
-        budget = Budget(account.requests_per_second, account.concurrency, account.requests_per_day)
+        rate = account.requests_per_second * ROOM_FOR_JITTER
+        budget = Budget(rate, account.concurrency, account.requests_per_day)
         with transaction(self._poller.engine) as connection:
             now, read_at = read_clock(connection), time.monotonic()
             size = self._poller.batch_size
