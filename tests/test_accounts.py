@@ -16,6 +16,7 @@ from worker.settings import load_settings
 
 SECRET = "s3cr3t-key-123"
 ONE = {"LEADBYTE_ACCOUNT": "acme", "LEADBYTE_API_KEY": SECRET}
+KEY_IN_FILE = {"LEADBYTE_ACCOUNT": "acme"}  # LEADBYTE_API_KEY_FILE is the test's
 
 Configure = Callable[..., Mapping[str, Account]]
 
@@ -57,8 +58,11 @@ def test_one_account_comes_from_the_environment(configure: Configure) -> None:
         ({**ONE, "LEADBYTE_ACCOUNT": "a/../b"}, "LEADBYTE_ACCOUNT 'a/../b' is no account name"),
         ({**ONE, "LEADBYTE_API_KEY": f"{SECRET} x"}, "account acme: the API key is empty or holds characters"),
         ({**ONE, "LEADBYTE_API_KEY": f"{SECRET}\r\nX: y"}, "account acme: the API key"),
-        ({**ONE, "LEADBYTE_API_KEY_FILE": "/nowhere"}, "account acme: key file /nowhere cannot be read: No such file"),
-        ({**ONE, "LEADBYTE_API_KEY_FILE": "/"}, "account acme: key file / cannot be read"),
+        (
+            {**KEY_IN_FILE, "LEADBYTE_API_KEY_FILE": "/nowhere"},
+            "account acme: key file /nowhere cannot be read: No such",
+        ),
+        ({**KEY_IN_FILE, "LEADBYTE_API_KEY_FILE": "/"}, "account acme: key file / cannot be read"),
         ({**ONE, "LEADBYTE_ACCOUNTS_FILE": "/nowhere"}, "LEADBYTE_ACCOUNTS_FILE /nowhere cannot be read"),
     ],
 )
@@ -112,7 +116,7 @@ def test_an_address_that_no_path_can_be_appended_to_is_refused(configure: Config
 
 
 def test_a_rotated_key_is_picked_up_at_once(configure: Configure, key_file: Path) -> None:
-    account = configure(**ONE, LEADBYTE_API_KEY_FILE=str(key_file))["acme"]
+    account = configure(**KEY_IN_FILE, LEADBYTE_API_KEY_FILE=str(key_file))["acme"]
     assert account.read_key().get_secret_value() == "key-from-a-file"
     write(key_file, "\ufeffrotated\r\n")
     assert account.read_key().get_secret_value() == "rotated"
@@ -169,6 +173,10 @@ def test_several_accounts_come_from_a_file(configure: Configure, tmp_path: Path,
         ("[accounts]", " PATH: expected at least one table"),
         (f"api_key = {SECRET}", " PATH is no TOML"),
         ("[accounts.a]", ": accounts.a has neither api_key nor api_key_file"),
+        (
+            "[accounts.a]\napi_key = 'k'\napi_key_file = '/f'",
+            ": accounts.a has both api_key and api_key_file: keep one",
+        ),
         (f'accounts.a = "{SECRET}"', ": accounts.a: expected a table"),
         (f'[accounts.a]\napikey = "{SECRET}"', ": accounts.a.apikey: extra inputs are not permitted"),
         ("[accounts.a]\napi_key = 7", ": accounts.a.api_key: input should be a valid string"),

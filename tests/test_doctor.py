@@ -75,6 +75,15 @@ def test_where_all_is_well_every_line_says_so(diagnose: Diagnose) -> None:
     assert run_command(["doctor"]) == 0
 
 
+@pytest.mark.usefixtures("healthy")
+def test_a_misspelt_setting_is_warned_of_and_changes_nothing_else(diagnose: Diagnose) -> None:
+    plain = diagnose()
+    warning, *others = diagnose(LEADBYTE_CONCURENCY="9")
+    assert warning.mark is Mark.WARNING
+    assert warning.text == "LEADBYTE_CONCURENCY is no setting; did you mean LEADBYTE_CONCURRENCY?"
+    assert [(found.mark, found.subject) for found in others] == [(found.mark, found.subject) for found in plain]
+
+
 def test_without_any_setting_each_missing_one_is_named(diagnose: Diagnose) -> None:
     findings = diagnose()
     assert {found.mark for found in findings} == {Mark.FAILED}
@@ -183,7 +192,7 @@ def test_a_404_in_leadbytes_own_words_is_no_wrong_host(diagnose: Diagnose) -> No
 def test_an_account_without_a_key_and_an_unreadable_key_file_are_named(diagnose: Diagnose, tmp_path: Path) -> None:
     assert "LEADBYTE_API_KEY" in pick(diagnose(LEADBYTE_API_KEY=None), "account", Mark.FAILED)[0]
     missing = str(tmp_path / "missing")
-    assert missing in pick(diagnose(LEADBYTE_API_KEY_FILE=missing), "account", Mark.FAILED)[0]
+    assert missing in pick(diagnose(LEADBYTE_API_KEY=None, LEADBYTE_API_KEY_FILE=missing), "account", Mark.FAILED)[0]
 
 
 @pytest.mark.usefixtures("healthy")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -16,6 +17,7 @@ from worker.errors import InvalidQueueId, SettingsError
 from worker.logs import describe_exception, set_up_logging
 
 SECRET = "s3cr3t-key-123"
+MOMENT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z"
 
 
 @pytest.fixture(autouse=True)
@@ -51,8 +53,10 @@ def test_our_lines_and_others_are_json_with_a_moment() -> None:
 def test_text_lines_are_for_people() -> None:
     stream = listen("text")
     structlog.get_logger("worker.x").info("polls_settled", claim=7)
-    assert "polls_settled" in stream.getvalue()
-    assert "claim=7" in stream.getvalue()
+    logging.getLogger("somebody").warning("hello %s", "there")
+    ours, others = stream.getvalue().splitlines()
+    assert re.fullmatch(rf"{MOMENT} \[info *\] polls_settled +.*claim=7.*", ours)
+    assert re.fullmatch(rf"{MOMENT} \[warning *\] hello there.*", others)
     assert "\x1b" not in stream.getvalue()
 
 

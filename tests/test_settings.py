@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+from worker import failpoints
 from worker.cli.app import run_command
 from worker.errors import SettingsError
-from worker.settings import Settings, load_settings
+from worker.settings import Settings, list_unknown_variables, load_settings
 
 SECRET = "s3cr3t-key-123"
 
@@ -120,3 +122,59 @@ def test_config_tells_every_setting_with_value_default_and_meaning(
     assert "redis.example:6379/0" in rows["REDIS_URL"]["value"]
     assert rows["LEADBYTE_ACCOUNT"]["value"] is None
     assert (rows["LEADBYTE_CONCURRENCY"]["value"], rows["LEADBYTE_CONCURRENCY"]["default"]) == ("4", "4")
+
+
+@pytest.mark.parametrize(
+    "url", [f"ftp://{SECRET}", "nonsense", f"https://h/?key={SECRET}", f"https://u:{SECRET}@h/", "http://h/"]
+)
+def test_config_refuses_an_address_that_no_account_could_be_asked_under(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LEADBYTE_BASE_URL", url)
+    assert run_command(["config"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("lead-resolver: LEADBYTE_BASE_URL: ")
+    assert said.err.count("\n") == 1
+    assert SECRET not in said.err
+
+
+@pytest.mark.parametrize("command", ["config", "doctor", "list", "up"])
+def test_a_key_and_a_file_with_a_key_together_are_refused(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], key_file: Path
+) -> None:
+    monkeypatch.setenv("LEADBYTE_API_KEY", SECRET)
+    monkeypatch.setenv("LEADBYTE_API_KEY_FILE", str(key_file))
+    assert run_command([command]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        "lead-resolver: LEADBYTE_API_KEY_FILE: cannot be set together with LEADBYTE_API_KEY: unset one of the two"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("LEADBYTE_CONCURENCY", "did you mean LEADBYTE_CONCURRENCY?"),
+        ("leadbyte_api_keyfile", "did you mean LEADBYTE_API_KEY_FILE?"),
+        ("LEAD_RESOLVER_LOGLEVEL", "did you mean LEAD_RESOLVER_LOG_LEVEL?"),
+        ("LEAD_RESOLVER_COFFEE", "`lead-resolver config` lists them all"),
+    ],
+)
+def test_config_warns_of_a_variable_that_is_no_setting_and_prints_the_rest(
+    name: str, hint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["config", "--json"]) == 0
+    plain = capsys.readouterr()
+    assert plain.err == ""
+    monkeypatch.setenv(name, SECRET)
+    assert run_command(["config", "--json"]) == 0
+    said = capsys.readouterr()
+    assert said.out == plain.out
+    assert said.err == f"warning: {name} is no setting; {hint}\n"
+
+
+def test_no_variable_of_ours_or_of_others_is_taken_for_a_misspelt_one() -> None:
+    ours = {name.upper(): "x" for name in Settings.model_fields}
+    others = {"PATH": "/bin", "LEADBYTE": "x", "MY_LEADBYTE_ACCOUNT": "x", failpoints.VARIABLE: "x"}
+    assert list(list_unknown_variables({**ours, **others})) == []

@@ -108,6 +108,13 @@ def check_account_name(name: str, setting: str) -> str:
     return name
 
 
+def check_base_url_setting(settings: Settings) -> None:
+    """SettingsError if no account could be asked under LEADBYTE_BASE_URL, whether or not one is configured yet."""
+    name = check_account_name(settings.leadbyte_account or "account", "LEADBYTE_ACCOUNT")
+    url = settings.leadbyte_base_url.replace("{account}", name)
+    _check_base_url(url, "LEADBYTE_BASE_URL", settings.leadbyte_allow_plain_http)
+
+
 def _table_of_environment(settings: Settings) -> _AccountTable:
     if settings.leadbyte_api_key is None and settings.leadbyte_api_key_file is None:
         raise SettingsError("LEADBYTE_API_KEY is not set: give the key, or its file in LEADBYTE_API_KEY_FILE")
@@ -149,6 +156,8 @@ def _parse_table(name: str, table: object) -> _AccountTable:
         raise SettingsError(f"LEADBYTE_ACCOUNTS_FILE: {where}: {what[:1].lower()}{what[1:]}") from None
     if parsed.api_key is None and parsed.api_key_file is None:
         raise SettingsError(f"LEADBYTE_ACCOUNTS_FILE: accounts.{name} has neither api_key nor api_key_file")
+    if parsed.api_key is not None and parsed.api_key_file is not None:
+        raise SettingsError(f"LEADBYTE_ACCOUNTS_FILE: accounts.{name} has both api_key and api_key_file: keep one")
     return parsed
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,7 +23,7 @@ from worker.errors import LeadResolverError
 from worker.leadbyte.choice import choose_transport, open_transport
 from worker.leadbyte.client import LeadByteClient, Question
 from worker.leadbyte.wire import Decoded, decode_body
-from worker.settings import Settings
+from worker.settings import Settings, list_unknown_variables
 from worker.store.asking import read_pipeline
 from worker.store.db import open_engine, read_clock, transaction
 from worker.store.drift import list_unknown_words
@@ -56,6 +57,8 @@ class Finding:
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """Look at everything, one finding after another; never raises."""
+    for warning in list_unknown_variables(os.environ):
+        yield Finding(Mark.WARNING, "environment", warning)
     try:
         engine = open_engine(settings.required_database_url(), pool_size=2)
     except LeadResolverError as error:

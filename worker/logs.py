@@ -73,7 +73,9 @@ def describe_exception(error: BaseException) -> str:
 def _renderer(style: str) -> structlog.typing.Processor:
     if style == "json":
         return structlog.processors.JSONRenderer()
-    return structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0, exception_formatter=lambda *_: None)
+    return structlog.dev.ConsoleRenderer(
+        colors=False, pad_event_to=0, timestamp_key="at", exception_formatter=lambda *_: None
+    )
 
 
 def _say_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

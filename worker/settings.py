@@ -5,12 +5,14 @@ Neighbours: `worker.accounts` turns the LEADBYTE_* part into the accounts we ask
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -19,6 +21,8 @@ from worker.errors import SettingsError
 
 AuthPlace = Literal["query", "header"]
 DEFAULT_BASE_URL = "https://{account}.leadbyte.com/restapi/v1.3"
+_PREFIXES = ("LEADBYTE_", "LEAD_RESOLVER_")
+_FOR_TESTS = "LEAD_RESOLVER_FAILPOINTS"  # read by worker.failpoints, and nobody's business in production
 
 
 class Settings(BaseSettings):
@@ -83,6 +87,13 @@ class Settings(BaseSettings):
             _parse_url(value.get_secret_value(), "redis://:password@host:6379/0")
         return value
 
+    @field_validator("leadbyte_api_key_file")
+    @classmethod
+    def _key_has_one_place(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and info.data.get("leadbyte_api_key") is not None:
+            raise ValueError("cannot be set together with LEADBYTE_API_KEY: unset one of the two")
+        return value
+
     @property
     def abandon_after(self) -> timedelta:
         """The deadline after which a lead without a verdict is abandoned."""
@@ -132,3 +143,14 @@ def load_settings() -> Settings:
         name = str(first["loc"][0]).upper() if first["loc"] else "the environment"
         reason = first["msg"].removeprefix("Value error, ")
         raise SettingsError(f"{name}: {reason[:1].lower()}{reason[1:]}") from None
+
+
+def list_unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for each variable that is named like a setting and is none: most likely it is misspelt."""
+    known = {name.upper() for name in Settings.model_fields}
+    for name in sorted(environment):
+        # As Settings reads them: in whatever case.
+        if name.upper().startswith(_PREFIXES) and name.upper() not in {*known, _FOR_TESTS}:
+            meant = get_close_matches(name.upper(), known, n=1, cutoff=0.8)
+            hint = f"did you mean {meant[0]}?" if meant else "`lead-resolver config` lists them all"
+            yield f"{name} is no setting; {hint}"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy.engine import make_url
 
 from tests.conftest import replace_database
 from worker.cli.app import app
@@ -37,6 +39,14 @@ def test_a_command_line_that_makes_no_sense_is_refused_on_one_line(command: Cli,
     said = command(*arguments)
     assert said.code == 2
     assert said.complaint
+
+
+@pytest.mark.parametrize("arguments", [["\udcff"], ["show", "caf\udce9"], ["track", "a\udcff", "-a", "acme"],
+                                       ["list", "--campaign", "\udcff"], ["config", "\udcff"]])  # fmt: skip
+def test_an_argument_that_is_no_text_is_refused_on_one_line(cli: Cli, arguments: list[str]) -> None:
+    said = cli(*arguments)
+    assert said.code == 2
+    assert "is not UTF-8 text" in said.complaint
 
 
 @pytest.mark.parametrize("arguments", READING, ids=lambda arguments: arguments[0])
@@ -89,6 +99,36 @@ def test_migrate_brings_an_empty_database_to_head_and_again(
             assert (said.code, said.err) == (0, "")
             assert "revision" in said.out
         connection.execute("drop database fresh_for_migrate with (force)")
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+    """A server without our roles, which belong to a whole server."""
+    with EmbeddedPostgres(tmp_path, fast=True) as server:
+        yield server
+
+
+def test_migrate_says_which_roles_it_could_not_make_and_what_makes_them(
+    command: Cli, own_server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with psycopg.connect(own_server.url, autocommit=True) as administrator:
+        administrator.execute("create role owner login password 'owner'")
+        administrator.execute("create database owned owner owner")
+        url = make_url(replace_database(own_server.url, "owned"))
+        monkeypatch.setenv("DATABASE_URL", url.set(username="owner", password="owner").render_as_string(False))
+        for _ in range(2):  # the second time there is nothing left to migrate, and still no role
+            said = command("migrate")
+            assert said.code == 0
+            (line,) = said.err.splitlines()
+            assert line.startswith(
+                "warning: could not make lead_reporting and lead_intake: have an administrator run `"
+            )
+    with psycopg.connect(url.render_as_string(False), autocommit=True) as administrator:
+        administrator.execute(line.split("`")[1].encode())
+    said = command("migrate")
+    assert (said.code, said.err) == (0, "")
+    marks = {found["subject"]: found["mark"] for found in command("doctor", "--json").document}
+    assert (marks["reporting"], marks["intake"]) == ("ok", "ok")
 
 
 def test_config_prints_every_setting_and_no_secret(cli: Cli) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from worker.cli import ask, operate, replay, run_here, track
 from worker.cli.output import print_error
-from worker.errors import LeadResolverError
+from worker.errors import LeadResolverError, UsageError
 from worker.logs import describe_exception
 
 app = typer.Typer(
@@ -31,6 +31,8 @@ def run(arguments: Sequence[str] | None = None) -> None:
 def run_command(arguments: Sequence[str]) -> int:
     """Run one command line; returns its exit code: 0 fine, 2 bad input, else what `worker.errors` says."""
     try:
+        for argument in arguments:
+            _check_text(argument)
         # Without arguments: the help, but it was no command.
         result = app(args=list(arguments) or ["--help"], prog_name="lead-resolver", standalone_mode=False)
     except typer.TyperException as error:
@@ -52,3 +54,11 @@ def run_command(arguments: Sequence[str]) -> int:
     if not arguments:
         return 2
     return result if isinstance(result, int) else 0
+
+
+def _check_text(argument: str) -> None:
+    """UsageError for bytes that are no UTF-8: Python passes them on as lone surrogates, which nothing can store."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"the argument {argument[:80]!a} is not UTF-8 text: check how it was encoded") from None

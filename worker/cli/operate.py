@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -11,14 +12,17 @@ from rich.markup import escape
 from sqlalchemy.engine import make_url
 
 from worker import operations
-from worker.accounts import check_account_name, list_account_names
+from worker.accounts import check_account_name, check_base_url_setting, list_account_names
 from worker.cli.common import AccountOption, AsJson, command_engine
-from worker.cli.output import out, print_json
+from worker.cli.output import err, out, print_json
 from worker.doctor import Mark, examine
 from worker.errors import UsageError
 from worker.leadbyte.choice import choose_transport
-from worker.settings import Settings, load_settings
+from worker.settings import Settings, list_unknown_variables, load_settings
+from worker.store.db import transaction
+from worker.store.health import read_rights
 from worker.store.migrate import migrate_to_head
+from worker.store.roles import say_missing
 
 app = typer.Typer()
 
@@ -30,12 +34,20 @@ def migrate() -> None:
     """Bring the database to the newest schema. Safe to run twice, and under load."""
     with command_engine() as engine:
         out.print(f"the database is at revision {migrate_to_head(engine)}")
+        with transaction(engine) as connection:
+            missing = say_missing(read_rights(connection))
+    if missing is not None:
+        err.print(f"[yellow]warning:[/] {escape(missing)}", soft_wrap=True)
 
 
 @app.command()
 def config(as_json: AsJson = False) -> None:
     """All settings with their values (secrets masked), defaults and meaning."""
-    rows = list(_describe_settings(load_settings()))
+    settings = load_settings()
+    check_base_url_setting(settings)
+    for warning in list_unknown_variables(os.environ):
+        err.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
+    rows = list(_describe_settings(settings))
     if as_json:
         print_json(rows)
     else:

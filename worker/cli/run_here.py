@@ -46,6 +46,7 @@ def demo(
         if keep:
             _say_where_flower_is(running.page)
             err.print(f"[dim]DATABASE_URL={escape(running.environment['DATABASE_URL'])}[/]", soft_wrap=True)
+            err.print(f"other shells    . {escape(str(running.folder / 'environment'))}", soft_wrap=True)
             err.print("it keeps running; Ctrl-C ends it")
             while True:
                 running.check()

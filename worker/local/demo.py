@@ -28,7 +28,7 @@ from worker.local.ports import choose_free_port
 from worker.local.postgres import EmbeddedPostgres
 from worker.local.processes import ChildSpec, Launcher
 from worker.local.redis import EmbeddedRedis
-from worker.local.stack import FlowerPage, child_environment, choose_flower_page, list_processes
+from worker.local.stack import FlowerPage, child_environment, choose_flower_page, list_processes, write_environment
 from worker.sandbox import SandboxClient
 from worker.store import asking
 from worker.store.db import open_engine, transaction
@@ -186,17 +186,19 @@ def running_demo(tell: Callable[[str], None], seed: int = 1) -> Iterator[Demo]:
         tell("starting the sandbox LeadByte, worker, beat and Flower")
         sandbox = _start_sandbox(launcher, seed)
         page = choose_flower_page()
-        environment = child_environment(
-            DATABASE_URL=postgres.url,
-            REDIS_URL=redis.url,
-            LEADBYTE_ACCOUNT=ACCOUNT,
-            LEADBYTE_API_KEY=KEY,
-            LEADBYTE_BASE_URL=sandbox.base_url,
-            LEADBYTE_REQUESTS_PER_SECOND="100",
-            LEADBYTE_CONCURRENCY="8",
-            LEADBYTE_ACCOUNTS_FILE="",
-            LEADBYTE_API_KEY_FILE="",
-        )
+        settings = {
+            "DATABASE_URL": postgres.url,
+            "REDIS_URL": redis.url,
+            "LEADBYTE_ACCOUNT": ACCOUNT,
+            "LEADBYTE_API_KEY": KEY,
+            "LEADBYTE_BASE_URL": sandbox.base_url,
+            "LEADBYTE_REQUESTS_PER_SECOND": "100",
+            "LEADBYTE_CONCURRENCY": "8",
+            "LEADBYTE_ACCOUNTS_FILE": "",
+            "LEADBYTE_API_KEY_FILE": "",
+        }
+        write_environment(folder, settings)
+        environment = child_environment(**settings)
         for process in list_processes(environment, page, worker_processes=2, restart=False):
             launcher.start(process)
         checks = [launcher.check, postgres.check, redis.check]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from worker.local.folder import write_private_file
 from worker.local.ports import choose_free_port
 from worker.local.processes import ChildSpec
 
@@ -56,6 +59,12 @@ def list_processes(
 def child_environment(**settings: str) -> dict[str, str]:
     """This process's environment with the settings laid over it."""
     return {**os.environ, **settings}
+
+
+def write_environment(folder: Path, settings: Mapping[str, str]) -> None:
+    """For other shells, `. FOLDER/environment`; private, since URLs hold passwords."""
+    lines = (f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
+    write_private_file(folder / "environment", "".join(lines))
 
 
 def _argv(arguments: tuple[str, ...]) -> tuple[str, ...]:

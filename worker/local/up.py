@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,11 +11,11 @@ from pathlib import Path
 from sqlalchemy.engine import make_url
 
 from worker.accounts import require_accounts
-from worker.local.folder import claim_data_folder, read_or_create_secret, write_private_file
+from worker.local.folder import claim_data_folder, read_or_create_secret
 from worker.local.postgres import EmbeddedPostgres
 from worker.local.processes import Launcher, LauncherEvent
 from worker.local.redis import EmbeddedRedis
-from worker.local.stack import FlowerPage, child_environment, choose_flower_page, list_processes
+from worker.local.stack import FlowerPage, child_environment, choose_flower_page, list_processes, write_environment
 from worker.settings import Settings
 from worker.store.db import open_engine
 from worker.store.migrate import migrate_to_head
@@ -58,8 +57,9 @@ def running_product(settings: Settings, processes: int, on_event: Callable[[Laun
         _migrate(database_url)
         launcher = stack.enter_context(Launcher(folder / "logs", on_event=on_event))
         page = choose_flower_page(read_or_create_secret(folder / "flower-password"))
-        environment = child_environment(DATABASE_URL=database_url, REDIS_URL=redis_url)
-        _write_environment(folder / "environment", database_url, redis_url)
+        addresses = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
+        environment = child_environment(**addresses)
+        write_environment(folder, addresses)
         for process in list_processes(environment, page, worker_processes=processes, restart=True):
             launcher.start(process)
 
@@ -76,15 +76,6 @@ def run_until_stopped(running: Running) -> None:
     while True:
         running.keep_up()
         time.sleep(0.5)
-
-
-def _write_environment(path: Path, database_url: str, redis_url: str) -> None:
-    """For other shells: the embedded servers' URLs hold generated passwords."""
-    lines = (
-        f"export {name}={shlex.quote(url)}\n"
-        for name, url in (("DATABASE_URL", database_url), ("REDIS_URL", redis_url))
-    )
-    write_private_file(path, "".join(lines))
 
 
 def _migrate(database_url: str) -> None:

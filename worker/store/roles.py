@@ -1,6 +1,14 @@
-"""Database roles, as the migrations make them."""
+"""Database roles, as the migrations make them, and what an administrator does where they could not."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+
+# What each role is for, and the right to it.
+RIGHTS = {
+    "lead_reporting": ("usage on schema reporting", "select on all tables in schema reporting"),
+    "lead_intake": ("execute on function public.track_lead",),
+}
 
 
 def make_role(name: str) -> str:
@@ -32,3 +40,16 @@ def grant_to_role(name: str, *grants: str) -> str:
         end
         $$
     """
+
+
+def say_missing(rights: Mapping[str, bool]) -> str | None:
+    """One line about the roles that do not exist, with the SQL that mends it; `rights` as `store.health` reads them."""
+    missing = [name for name in RIGHTS if name not in rights]
+    if not missing:
+        return None
+    statements = (
+        statement
+        for name in missing
+        for statement in (f"create role {name} nologin", *(f"grant {right} to {name}" for right in RIGHTS[name]))
+    )
+    return f"could not make {' and '.join(missing)}: have an administrator run `{'; '.join(statements)}`"
