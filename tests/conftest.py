@@ -1,4 +1,4 @@
-"""Real servers for the tests: one Postgres and one Redis a run, a fresh database a test."""
+"""Real servers for the tests: one Postgres and one Redis a test process, a fresh database a test."""
 
 from __future__ import annotations
 
@@ -9,17 +9,29 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import psycopg
 import pytest
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
+from tests.parallel import (  # noqa: F401 -- hooks, registered by their names
+    pytest_cmdline_main,
+    pytest_make_parametrize_id,
+    pytest_xdist_make_scheduler,
+)
 from worker import runtime
 from worker.local.postgres import EmbeddedPostgres
 from worker.local.redis import EmbeddedRedis
 from worker.settings import Settings, load_settings
 from worker.store.db import open_engine
 from worker.store.migrate import migrate_to_head
+
+# How long an example takes says something of the machine alone.
+hypothesis.settings.register_profile(
+    "unhurried", hypothesis.settings(), deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("unhurried")
 
 _OURS = {name.upper() for name in Settings.model_fields}
 
@@ -49,14 +61,14 @@ def _forget_settings() -> None:
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """The run's Postgres. Tests that kill a server start their own."""
+    """The test process's Postgres. Tests that kill a server start their own."""
     with EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), fast=True) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
-    """The run's Redis. Tests that kill a server start their own."""
+    """The test process's Redis. Tests that kill a server start their own."""
     with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as server:
         yield server
 

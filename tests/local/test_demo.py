@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -69,6 +70,21 @@ def test_two_demos_at_once_both_agree_with_leadbyte(tmp_path: Path) -> None:
             assert sum(report["states"].values()) == 40
     assert list(tmp_path.iterdir()) == []
     wait_until(lambda: processes_of(tmp_path) == [])
+
+
+def test_a_demo_that_is_kept_says_how_other_shells_reach_it(tmp_path: Path) -> None:
+    with started("demo", "--leads", "2", "--keep", temp=tmp_path) as demo:
+        assert demo.stderr is not None
+        line = next(line for line in demo.stderr if line.startswith("other shells"))
+        file = Path(line.partition(" . ")[2].strip())
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        settings = read_environment(file)
+        assert len(json.loads(ask("list", "--json", **settings))) == 2
+        assert "1 new" in ask("track", "sandbox-approved-0001", **settings)
+        demo.send_signal(signal.SIGINT)
+        demo.communicate(timeout=40)
+        assert demo.returncode == 130
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
