@@ -73,14 +73,14 @@ def _read_cpu_ticks(pid: int) -> int:
     return sum(int(field) for field in stat.rpartition(")")[2].split()[_CPU_FIELDS])
 
 
-def read_peak_megabytes(roots: Iterable[int]) -> float:
-    """The highest resident memory of each process of these trees, summed (pages that they share count for each)."""
-    return sum(_read_peak_kilobytes(pid) for pid in list_tree(roots)) / 1024
+def read_megabytes(roots: Iterable[int]) -> float:
+    """Memory of these trees now; a page that processes share after a fork counts once, in parts (PSS)."""
+    return sum(_read_kilobytes(pid) for pid in list_tree(roots)) / 1024
 
 
-def _read_peak_kilobytes(pid: int) -> int:
+def _read_kilobytes(pid: int) -> int:
     try:
-        lines = (_PROC / str(pid) / "status").read_text("utf-8", "replace").splitlines()
+        lines = (_PROC / str(pid) / "smaps_rollup").read_text("utf-8", "replace").splitlines()
     except OSError:
         return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
+    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 
+import psycopg
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
-from tests.benchmarks.pipeline.replies import Expected
-from tests.benchmarks.pipeline.runs import Arena, Connection, Contestant, says_ready
+from tests.benchmarks.pipeline.replies import Expected, name_leads
+from tests.benchmarks.pipeline.runs import LONGEST_RUN_SECONDS, Arena, Connection, Contestant, RunFailed, says_ready
 from worker import intake, operations
 from worker.local.processes import ChildSpec, Launcher
 from worker.local.stack import BEAT_ARGUMENTS, CELERY, WORKER_ARGUMENTS
@@ -19,6 +21,7 @@ from worker.store.db import open_engine
 
 ACCOUNT = "bench"
 _REQUESTS_PER_SECOND = 10_000  # the most that the setting allows
+_WARM_UP_RUN, _WARM_UP_LEADS = 0xFFFFFFFE, 600
 # What a user may set to tune the worker; everything else of the machine's environment is kept out.
 _PASSED_ON = {"LEAD_RESOLVER_BATCH_SIZE", "LEAD_RESOLVER_LOG_LEVEL", "LEAD_RESOLVER_LOG_FORMAT"}
 
@@ -45,19 +48,29 @@ class Ours(Contestant):
 
     def start(self, arena: Arena, queue_ids: Sequence[str], launcher: Launcher) -> None:
         engine = _open(arena)
-        for batch in intake.track(engine, ACCOUNT, map(intake.Submission, queue_ids)):
-            assert not batch.refused
-        operations.pause(engine, ACCOUNT, "the benchmark has not begun")
-        with engine.begin() as connection:
-            connection.exec_driver_sql(_MAKE_DUE)
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql("vacuum analyze")  # as autovacuum would have done it by now
-        engine.dispose()
-        worker = (*WORKER_ARGUMENTS, f"--concurrency={arena.processes}")
         environment = _make_environment(arena)
+        worker = (*WORKER_ARGUMENTS, f"--concurrency={arena.processes}")
         log = arena.folder / "worker.log"
         launcher.start(ChildSpec("worker", _argv(worker), environment, lambda: says_ready(log, " ready.")))
         launcher.start(ChildSpec("beat", _argv(BEAT_ARGUMENTS), environment))
+        self._warm_up(arena, engine)
+        operations.pause(engine, ACCOUNT, "the benchmark has not begun")
+        _track(engine, queue_ids)
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("vacuum analyze")  # as autovacuum would have done it by now
+        engine.dispose()
+
+    def _warm_up(self, arena: Arena, engine: Engine) -> None:
+        """Let every process import what it needs and connect: a worker lives for days, and this is none of its work."""
+        _track(engine, name_leads(_WARM_UP_RUN, _WARM_UP_LEADS))
+        until = time.monotonic() + LONGEST_RUN_SECONDS
+        with psycopg.connect(arena.database_url, autocommit=True) as connection:
+            while self.count_open(connection):
+                if time.monotonic() > until:
+                    raise RunFailed("lead-resolver did not even finish its warm-up")
+                connection.execute(_MAKE_DUE)
+                time.sleep(0.1)
+            connection.execute("delete from resolver.leads")  # and with them all that was told of them
 
     def go(self, arena: Arena, launcher: Launcher) -> None:
         del launcher
@@ -76,6 +89,13 @@ class Ours(Contestant):
 
     def make_due(self, connection: Connection) -> None:
         connection.execute(_MAKE_DUE)
+
+
+def _track(engine: Engine, queue_ids: Sequence[str]) -> None:
+    for batch in intake.track(engine, ACCOUNT, map(intake.Submission, queue_ids)):
+        assert not batch.refused
+    with engine.begin() as connection:
+        connection.exec_driver_sql(_MAKE_DUE)
 
 
 def _open(arena: Arena) -> Engine:

@@ -33,7 +33,7 @@ class Medians:
     leads_per_second: float
     cpu_ms_per_lead: float
     postgres_cpu_ms_per_lead: float
-    peak_megabytes: float
+    megabytes: float
     upstream_share: float
     times_celerys_rate: float | None = None
     share_of_celerys_cpu: float | None = None
@@ -80,7 +80,7 @@ def _take_medians(runs: list[Measured]) -> Medians:
         leads_per_second=median(run.leads_per_second for run in runs),
         cpu_ms_per_lead=median(run.cpu_ms_per_lead for run in runs),
         postgres_cpu_ms_per_lead=median(1000 * run.postgres_cpu_seconds / run.leads for run in runs),
-        peak_megabytes=median(run.peak_megabytes for run in runs),
+        megabytes=median(run.megabytes for run in runs),
         upstream_share=median(run.upstream_share for run in runs),
     )
 
@@ -146,7 +146,7 @@ def _make_table(rows: list[Medians], ceiling: Ceiling) -> Table:
             _say_share(row.share_of_celerys_cpu),
             _say_times(row.times_the_floors_cpu),
             f"{row.postgres_cpu_ms_per_lead:.3f}",
-            f"{row.peak_megabytes:.0f}",
+            f"{row.megabytes:.0f}",
             f"{row.upstream_share:.0%}",
         )
     return table
@@ -174,7 +174,7 @@ def _write_markdown(rows: list[Medians]) -> str:
     lines += [
         f"| {Scenario(row.latency_ms, row.polls)} | {row.contestant} | {row.leads_per_second:,.0f} |"
         f" {_say_times(row.times_celerys_rate)} | {row.cpu_ms_per_lead:.3f} | {_say_share(row.share_of_celerys_cpu)} |"
-        f" {row.peak_megabytes:.0f} |"
+        f" {row.megabytes:.0f} |"
         for row in rows
     ]
     return "\n".join(lines)

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import psycopg
 
-from tests.benchmarks.pipeline.machine import read_cpu_seconds, read_peak_megabytes
+from tests.benchmarks.pipeline.machine import read_cpu_seconds, read_megabytes
 from tests.benchmarks.pipeline.replies import Expected, count_expected
 from worker.local.processes import Launcher
 
@@ -62,7 +62,7 @@ class Measured:
     leads: int
     seconds: float
     cpu_seconds: float
-    peak_megabytes: float
+    megabytes: float
     postgres_cpu_seconds: float
     upstream_share: float  # of one core, which is all it can use
 
@@ -121,7 +121,7 @@ def run_contestant(contestant: Contestant, arena: Arena, queue_ids: Sequence[str
         own, postgres, upstream = (
             read_cpu_seconds(group) - before for group, before in zip(groups, cpu_before, strict=True)
         )
-        peak = read_peak_megabytes(pids)
+        memory = read_megabytes(pids)
         _check(contestant, connection, queue_ids)
     scenario = arena.scenario
     return Measured(
@@ -131,7 +131,7 @@ def run_contestant(contestant: Contestant, arena: Arena, queue_ids: Sequence[str
         leads=len(queue_ids),
         seconds=seconds,
         cpu_seconds=own,
-        peak_megabytes=peak,
+        megabytes=memory,
         postgres_cpu_seconds=postgres,
         upstream_share=upstream / seconds,
     )

@@ -23,6 +23,10 @@ class _CeleryPeer(Peer):
     def list_options(self, arena: Arena) -> tuple[str, ...]:
         raise NotImplementedError
 
+    def count_threads(self, arena: Arena) -> int:
+        del arena
+        return 0
+
     def start(self, arena: Arena, queue_ids: Sequence[str], launcher: Launcher) -> None:
         create_tables(arena.database_url, queue_ids)
         # Under another name until the word is given: Celery's queue is a list in Redis.
@@ -31,7 +35,13 @@ class _CeleryPeer(Peer):
                 app.send_task("leads.poll", args=lead, queue=_HELD_BACK, producer=producer, ignore_result=True)
         module = celery_per_lead.__name__
         arguments = ("worker", *celery_per_lead.ARGUMENTS, *self.list_options(arena))
-        start_worker(launcher, arena, self.name, ("celery", "-A", module, *arguments))
+        start_worker(
+            launcher,
+            arena,
+            self.name,
+            ("celery", "-A", module, *arguments),
+            BENCH_THREADS=str(self.count_threads(arena)),
+        )
 
     def go(self, arena: Arena, launcher: Launcher) -> None:
         del launcher
@@ -55,5 +65,7 @@ class CeleryThreads(_CeleryPeer):
     name = "celery threads"
 
     def list_options(self, arena: Arena) -> tuple[str, ...]:
-        threads = _THREADS if arena.scenario.latency_ms else _FEW_THREADS
-        return ("--pool=threads", f"--concurrency={threads}")
+        return ("--pool=threads", f"--concurrency={self.count_threads(arena)}")
+
+    def count_threads(self, arena: Arena) -> int:
+        return _THREADS if arena.scenario.latency_ms else _FEW_THREADS

@@ -7,13 +7,14 @@ events, no gossip, mingle or heartbeat; a connection to each server for each pro
 from __future__ import annotations
 
 import os
-import threading
+from queue import SimpleQueue
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import requests
 from celery import Celery
-from celery.signals import worker_ready
+from celery.signals import worker_process_init, worker_ready
 
 from tests.benchmarks.pipeline.peers.saving import save
 from tests.benchmarks.pipeline.peers.tables import make_rows
@@ -34,29 +35,39 @@ app.conf.update(
     worker_enable_remote_control=False,
     broker_connection_retry_on_startup=True,
 )
-_own = threading.local()
+# Opened before the first task, and taken in turns: by each process its one pair, by threads one of as many as they are.
+_idle: SimpleQueue[tuple[requests.Session, psycopg.Connection[Any]]] = SimpleQueue()
+
+
+@worker_process_init.connect
+def _open_one(**_: Any) -> None:
+    _open_connections(1)
 
 
 @worker_ready.connect
 def _say_ready(**_: Any) -> None:
+    _open_connections(int(os.environ["BENCH_THREADS"]))
     print(READY, flush=True)  # noqa: T201 - the benchmark reads it in the log
 
 
 @app.task(name="leads.poll")
 def poll(lead_id: int, queue_id: str) -> None:
     """Ask about one lead and store what is told; not yet: another task."""
-    session, connection = _open_connections()
-    reply = session.get(f"{os.environ['BENCH_BASE_URL']}/apiqueue/{queue_id}", params={"key": "k"}, timeout=15)
-    rows = make_rows(lead_id, queue_id, reply.content)
-    save(connection, lead_id, rows)
+    session, connection = _idle.get()
+    try:
+        reply = session.get(f"{os.environ['BENCH_BASE_URL']}/apiqueue/{queue_id}", params={"key": "k"}, timeout=15)
+        rows = make_rows(lead_id, queue_id, reply.content)
+        save(connection, lead_id, rows)
+    finally:
+        _idle.put((session, connection))
     if rows is None:
         # Due at once, as in every contestant. A later time would be dearer: Celery holds such tasks in memory.
         poll.apply_async((lead_id, queue_id), countdown=0)
 
 
-def _open_connections() -> tuple[requests.Session, psycopg.Connection[Any]]:
-    if not hasattr(_own, "session"):
-        _own.session = requests.Session()
-        _own.session.trust_env = False  # looking for proxies in the environment costs a part of each request
-        _own.connection = psycopg.connect(os.environ["BENCH_DATABASE_URL"], autocommit=True)
-    return _own.session, _own.connection
+def _open_connections(count: int) -> None:
+    for _ in range(count):
+        session = requests.Session()
+        session.trust_env = False  # looking for proxies in the environment costs a part of each request
+        session.get(f"{os.environ['BENCH_BASE_URL']}/apiqueue/ac1e0206-warm-{uuid4().hex[:8]}", params={"key": "k"})
+        _idle.put((session, psycopg.connect(os.environ["BENCH_DATABASE_URL"], autocommit=True)))

@@ -14,9 +14,9 @@ from worker.local.stack import child_environment
 
 
 class Peer(Contestant):
-    """A tenth of the leads is enough: its rate is steady, and a fraction of ours."""
+    """Some of the leads are enough: its rate is steady, and a fraction of ours."""
 
-    leads_share = 0.1
+    leads_share = 0.08
 
     def count_open(self, connection: Connection) -> int:
         """Leads without a stored verdict."""
@@ -28,11 +28,11 @@ class Peer(Contestant):
         return count_stored(connection)
 
 
-def start_worker(launcher: Launcher, arena: Arena, name: str, arguments: Sequence[str]) -> None:
-    """Start `python -m ARGUMENTS` on the arena's servers; return when it is ready for leads."""
+def start_worker(launcher: Launcher, arena: Arena, name: str, arguments: Sequence[str], **more: str) -> None:
+    """Start `python -m ARGUMENTS` on the arena's servers; return when it is ready; `more` goes into its environment."""
     log = arena.folder / f"{name}.log"
     environment = child_environment(
-        REDIS_URL=arena.redis_url, BENCH_DATABASE_URL=arena.database_url, BENCH_BASE_URL=arena.base_url
+        REDIS_URL=arena.redis_url, BENCH_DATABASE_URL=arena.database_url, BENCH_BASE_URL=arena.base_url, **more
     )
     argv = (sys.executable, "-m", *arguments)
     launcher.start(ChildSpec(name, argv, environment, lambda: says_ready(log, READY)))
