@@ -22,7 +22,7 @@ from sqlalchemy.engine import make_url
 
 from tests.benchmarks.pipeline.machine import read_cpu_seconds
 from tests.benchmarks.scale.filling import fill
-from tests.benchmarks.scale.steps import BATCH, list_steps
+from tests.benchmarks.scale.steps import BATCH, forget_duties, list_steps
 from worker.local.postgres import EmbeddedPostgres
 from worker.logs import set_up_logging
 from worker.store.db import open_engine
@@ -58,6 +58,7 @@ def measure(folder: Path, leads: int) -> Iterator[Cost]:
         steps = list_steps(engine)
         took: dict[str, list[tuple[float, float, float]]] = {name: [] for name in steps}
         for number in range(_WARM_UP + batches):
+            forget_duties(engine)
             for name, step in steps.items():
                 before = _read_clocks(postgres.pid)
                 step()

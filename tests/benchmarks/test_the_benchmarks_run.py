@@ -1,0 +1,38 @@
+"""The benchmarks do their work and say what they measured; how fast anything was is nobody's business here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.processes
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_benchmark(*arguments: str) -> Any:
+    ended = subprocess.run(
+        [sys.executable, "-m", *arguments, "--json"], check=False, capture_output=True, text=True, cwd=ROOT, timeout=100
+    )
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+def test_the_pipeline_benchmark_measures_us_beside_celery_and_the_floor() -> None:
+    contestants = ("floor", "lead-resolver", "celery-threads")
+    told = run_benchmark(
+        "tests.benchmarks.pipeline", "--quick", "--leads=50", "--latency-ms=0", "--polls=1", "--only", *contestants
+    )
+    assert [row["contestant"] for row in told["medians"]] == ["floor", "lead-resolver", "celery threads"]
+    assert [run["leads"] for run in told["runs"]] == [50, 50, 4]
+    assert told["machine"]["cores"]
+    assert told["ceilings"][0]["answers_per_second"] > 0
+
+
+def test_the_scale_benchmark_measures_each_step() -> None:
+    costs = run_benchmark("tests.benchmarks.scale", "--sizes=1000")
+    assert [cost["step"] for cost in costs] == ["tick", "claim", "settle", "persist"]
