@@ -23,7 +23,7 @@ ACCOUNT = "bench"
 _REQUESTS_PER_SECOND = 10_000  # the most that the setting allows
 _WARM_UP_RUN, _MOST_WARM_UP_LEADS = 0xFFFFFFFE, 1_000
 # What a user may set to tune the worker; everything else of the machine's environment is kept out.
-_PASSED_ON = {"LEAD_RESOLVER_BATCH_SIZE", "LEAD_RESOLVER_LOG_LEVEL", "LEAD_RESOLVER_LOG_FORMAT"}
+_PASSED_ON = {f"LEAD_RESOLVER_{name}" for name in ("BATCH_SIZE", "LOG_FORMAT", "LOG_LEVEL", "TRANSPORT")}
 
 _MAKE_DUE = """
     update resolver.watches set next_poll_at = clock_timestamp() - interval '1 millisecond'

@@ -19,6 +19,7 @@ from tests.benchmarks.pipeline.runs import Measured, Scenario
 
 OURS, FLOOR, CELERY = "lead-resolver", "floor", "celery"
 _BAR_CHARACTERS = 40
+_BUSY_SHARE = 0.7  # an upstream that is this busy may have been what was measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,9 @@ def print_report(results: Results, console: Console) -> None:
         ours = [row for row in rows if (row.latency_ms, row.polls) == (ceiling.latency_ms, ceiling.polls)]
         console.print(_make_table(ours, ceiling))
         console.print(_draw_bars(ours), highlight=False)
+        busy = [row.contestant for row in ours if row.upstream_share > _BUSY_SHARE]
+        if busy:
+            console.print(f"[bold red]The upstream may have held up {', '.join(busy)}.[/]")
     console.print(
         "\nFor the README:\n", _write_markdown(rows), _write_chart(rows), sep="\n", markup=False, soft_wrap=True
     )
