@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
@@ -48,15 +48,15 @@ class Poller:
     keep_lead_data: bool = False
 
 
-def poll_while_due(poller: Poller, until: float) -> Iterator[Polled]:
-    """Poll until nothing is due any more, claiming nothing after the monotonic moment `until`; yields what was settled.
+def poll_while_due(poller: Poller, may_go_on: Callable[[], bool]) -> Iterator[Polled]:
+    """Poll until nothing is due any more, claiming nothing once `may_go_on` says no; yields what was settled.
 
     Raises:
         DatabaseUnavailable: what was claimed stays leased, and becomes due again when the lease has run out.
     """
     accounts = list(poller.accounts.values())
     random.shuffle(accounts)  # no account is always last
-    run = _Run(poller, accounts, until)
+    run = _Run(poller, accounts, may_go_on)
     try:
         yield from run.poll_all()
         # A suspect may kill its worker: nothing else may be under way then.
@@ -67,7 +67,7 @@ def poll_while_due(poller: Poller, until: float) -> Iterator[Polled]:
 
 def poll_account(poller: Poller, account: Account, *, suspects: bool = False) -> Polled | None:
     """Poll one batch of the account's due leads; None if nothing could be claimed."""
-    run = _Run(poller, [account], until=0.0)
+    run = _Run(poller, [account], lambda: False)
     try:
         if not run.claim(account, suspects=suspects):
             return None
@@ -79,8 +79,8 @@ def poll_account(poller: Poller, account: Account, *, suspects: bool = False) ->
 class _Run:
     """The batches under way in this process: one lane of the window each, named by the claim's id."""
 
-    def __init__(self, poller: Poller, accounts: Sequence[Account], until: float) -> None:
-        self._poller, self._accounts, self._until = poller, accounts, until
+    def __init__(self, poller: Poller, accounts: Sequence[Account], may_go_on: Callable[[], bool]) -> None:
+        self._poller, self._accounts, self._may_go_on = poller, accounts, may_go_on
         self._window = poller.client.open_window(ends_the_batch)
         self._batches: dict[int, Batch] = {}
         self._claim_again_at: dict[str, float] = {}
@@ -101,7 +101,7 @@ class _Run:
         """Leads that may have killed their workers, each alone."""
         for account in self._accounts:
             for _ in range(SUSPECTS_A_TURN):
-                if time.monotonic() >= self._until or not self.claim(account, suspects=True):
+                if not self._may_go_on() or not self.claim(account, suspects=True):
                     break
                 yield from self.drain()
 
@@ -134,9 +134,11 @@ class _Run:
         return None if claim is None else Batch(account, claim, now, read_at)
 
     def _fill_window(self) -> None:
+        if not self._may_go_on():
+            return
         for account in self._accounts:
             now = time.monotonic()
-            if now < self._until and now >= self._claim_again_at.get(account.name, 0.0) and self._has_room(account):
+            if now >= self._claim_again_at.get(account.name, 0.0) and self._has_room(account):
                 found = self.claim(account)
                 self._claim_again_at[account.name] = 0.0 if found else now + CLAIM_AGAIN_SECONDS
 

@@ -6,18 +6,25 @@ hinted at as often as it is needed and not as often as somebody ticks.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 import structlog
 from sqlalchemy import Connection, Engine
 
 from worker.store.accounts import count_due_leads, pause_unconfigured
 from worker.store.db import read_clock, transaction
-from worker.store.ticks import SWEEP_EVERY, TICK_EVERY, count_live_claims, has_unpersisted, take_duty
+from worker.store.ticks import SWEEP_EVERY, TICK_EVERY, count_live_claims, has_unpersisted, read_longest_wait, take_duty
 
 log = structlog.get_logger(__name__)
 
+# How long one `polling.poll` goes on while there is due work. Short, so that a worker's processes come round to the
+# other queues; long, so that Celery's share of a lead stays small.
+SLICE_SECONDS = 5.0
+LOOK_EVERY_SECONDS = 0.5
+LONGEST_WAIT = timedelta(seconds=1)  # of an answer for its persistence, before polling gives way to it
 MOST_POLL_HINTS = 8  # a tick; a worker takes up the next batch by itself while there is due work
 
 
@@ -59,3 +66,33 @@ def _match_pauses(connection: Connection, configured: Collection[str]) -> None:
         log.warning("account_paused", account=account, kind="settings", reason="no API key is configured for it")
     for account in resumed:
         log.info("account_resumed", account=account)
+
+
+class PollTurn:
+    """One turn of polling in one process: how long it may go on, and when a hint to persist is worth sending."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._until = time.monotonic() + SLICE_SECONDS
+        self._look_at = time.monotonic() + LOOK_EVERY_SECONDS
+        self._hint_at = 0.0
+        self.gave_way = False
+
+    def may_go_on(self) -> bool:
+        """False once the slice is over, or answers have waited for a process to persist them: all may be polling."""
+        now = time.monotonic()
+        if now >= self._look_at and now < self._until:
+            self._look_at = now + LOOK_EVERY_SECONDS
+            with transaction(self._engine) as connection:
+                waited = read_longest_wait(connection)
+            self.gave_way = waited is not None and waited > LONGEST_WAIT
+            self._until = now if self.gave_way else self._until
+        return now < self._until
+
+    def may_hint(self) -> bool:
+        """Whether the last hint was long enough ago: one persists all that waits, however many batches that is."""
+        now = time.monotonic()
+        if now < self._hint_at:
+            return False
+        self._hint_at = now + LOOK_EVERY_SECONDS
+        return True

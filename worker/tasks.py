@@ -26,15 +26,12 @@ from worker.logs import describe_exception
 from worker.polling import poll_while_due
 from worker.rescue import sweep
 from worker.results import persist_replies
-from worker.scheduling import plan_hints
+from worker.scheduling import PollTurn, plan_hints
 from worker.settings import load_settings
 from worker.settlement import Polled
 
 log = structlog.get_logger(__name__)
 
-# How long one `polling.poll` goes on while there is due work. Short, so that a worker's processes come round to the
-# other queues; long, so that Celery's share of a lead stays small.
-SLICE_SECONDS = 5.0
 INTAKE_PATIENCE_SECONDS = 30.0
 
 
@@ -81,11 +78,15 @@ def schedule() -> str:
 @_quiet
 def poll() -> str:
     """Claim and poll batches of due leads of all accounts, while there are any and the slice lasts."""
-    total = Polled()
-    for polled in poll_while_due(runtime.make_poller(), time.monotonic() + SLICE_SECONDS):
+    total, turn = Polled(), PollTurn(runtime.open_process_engine())
+    for polled in poll_while_due(runtime.make_poller(), turn.may_go_on):
         total += polled
-        if polled.journalled:
+        if polled.journalled and turn.may_hint():
             _hint(persist)
+    if total.journalled:
+        _hint(persist)
+    if turn.gave_way:
+        _hint(poll)  # there may be due work left
     return (
         f"polled:{total.polled} final:{total.final} waiting:{total.waiting} "
         f"failed:{total.failed} abandoned:{total.abandoned}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -46,9 +47,10 @@ def claim(engine: Engine) -> Callable[..., Claim | None]:
         limit: int = 100,
         suspects: bool = False,
         per_day: int | None = None,
+        at: datetime | None = None,
     ) -> Claim | None:
         with transaction(engine) as connection:
-            now = read_clock(connection)
+            now = at or read_clock(connection)
             return claim_due_leads(
                 connection, account, Budget(rate, concurrency, per_day), now, limit, suspects=suspects
             )

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
-from worker.store.claims import PACE_HORIZON, Claim
+from worker.store.claims import LEADS_A_PERMIT, PACE_HORIZON, Claim
 from worker.store.db import transaction
 from worker.store.settling import release_permits
 
@@ -96,6 +96,13 @@ def test_a_claim_takes_as_many_slots_as_the_account_bears_just_now(claim: Take, 
     assert taken.permits == 2  # half of half the concurrency
 
 
+def test_a_claim_with_few_permits_takes_few_leads(claim: Take, make_due: MakeDue) -> None:
+    make_due(100)
+    taken = claim(concurrency=2)
+    assert taken is not None
+    assert (taken.permits, len(taken.leads)) == (1, LEADS_A_PERMIT)
+
+
 def test_todays_budget_is_kept_and_the_account_paused_until_midnight(claim: Take, make_due: MakeDue, sql: Sql) -> None:
     make_due(20)
     first = claim(per_day=12, limit=8)
@@ -149,11 +156,12 @@ def sending_times(claims: list[Claim], sql: Sql) -> list[float]:
 
 def test_successive_claims_are_sent_at_the_budgets_rhythm(claim: Take, make_due: MakeDue, sql: Sql) -> None:
     make_due(60)
-    claims = [taken for _ in range(4) if (taken := claim(rate=10.0, limit=15)) is not None]
+    ((at_once,),) = sql("select clock_timestamp()")
+    claims = [taken for _ in range(4) if (taken := claim(rate=10.0, limit=15, at=at_once)) is not None]
     moments = sending_times(claims, sql)
     assert len(moments) == 4 * 15 - 9  # five seconds at ten a second, and one at once
     assert moments == pytest.approx([n / 10 for n in range(51)], abs=1e-3)
-    assert claim(rate=10.0) is None
+    assert claim(rate=10.0, at=at_once) is None
 
 
 def test_concurrent_claims_are_sent_at_the_budgets_rhythm(claim: Take, make_due: MakeDue, sql: Sql) -> None:

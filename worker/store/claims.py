@@ -23,6 +23,8 @@ from worker.store.accounts import PauseKind, pause_account
 LEASE = timedelta(seconds=60)
 # A claim reserves sending moments at most this far ahead, so that its leads are asked well within their lease.
 PACE_HORIZON = timedelta(seconds=5)
+# A claim that got the last free permit must not hold two hundred leads that could be asked about by others.
+LEADS_A_PERMIT = 25
 SUSPECT_CRASHES = 2  # leases lost in a row; at three `worker.store.rescue` parks the lead
 PROBE_INTERVAL = timedelta(minutes=1)  # after a refused key
 # A pause whose time is up lets one request probe whether the trouble is over, and is prolonged by this, lest others
@@ -158,7 +160,7 @@ def claim_due_leads(
         return None
     hold = PROBE_HOLDS.get(row.pause_kind)
     probe_until = now + hold if hold is not None else None
-    most = 1 if suspects or probe_until is not None else min(limit, slots.most)
+    most = 1 if suspects or probe_until is not None else min(limit, slots.most, slots.permits * LEADS_A_PERMIT)
     values = {"account": row.id, "claim": row.claim, "now": now, "until": now + LEASE, "suspects": suspects}
     leads = connection.execute(_CLAIM_LEADS, {**values, "oldest": most - most // 2, "newest": most // 2}).all()
     if not leads:

@@ -20,6 +20,10 @@ _LIVE_CLAIMS = text("""
     where c.lease_until > :now group by a.name
 """)
 _UNPERSISTED = text("select exists (select from resolver.unpersisted where parked_because is null)")
+_LONGEST_WAIT = text("""
+    select clock_timestamp() - received_at from resolver.replies
+    where id = (select min(reply_id) from resolver.unpersisted where parked_because is null)
+""")
 _LAST = text("select at from resolver.ticks where duty = :duty")
 
 
@@ -42,3 +46,9 @@ def count_live_claims(connection: Connection, now: datetime) -> dict[str, int]:
 def has_unpersisted(connection: Connection) -> bool:
     """Whether replies wait to be persisted."""
     return bool(connection.execute(_UNPERSISTED).scalar_one())
+
+
+def read_longest_wait(connection: Connection) -> timedelta | None:
+    """How long ago the oldest reply came that is not persisted yet."""
+    waited: timedelta | None = connection.execute(_LONGEST_WAIT).scalar_one_or_none()
+    return waited
