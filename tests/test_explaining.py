@@ -25,7 +25,11 @@ LEAD: dict[str, Any] = {
     "lease_until": None,
     "paused_until": None,
     "pause_reason": None,
+    "next_recheck_at": None,
+    "recheck_until": None,
 }
+FINAL = {"state": "approved", "state_reason": "LeadByte says: Approved", "recheck_until": NOW + timedelta(days=2)}
+TOLD = "Approved, as told by the reply recorded last: LeadByte says: Approved."
 ASKED = "Last asked 12 s ago: LeadByte says: Queued."
 NEXT = "Next poll in 41 s: the default schedule at the age of 3 min."
 
@@ -56,6 +60,15 @@ STORIES: list[tuple[dict[str, Any], str]] = [
         {"state": "approved", "state_reason": "LeadByte says: Approved"},
         "Approved, as told by the reply recorded last: LeadByte says: Approved.",
     ),
+    (
+        {**FINAL, "next_recheck_at": NOW + timedelta(hours=20)},
+        f"{TOLD} It is looked at again in 20 h, and so on until 2026-03-03 12:00 UTC.",
+    ),
+    (
+        {**FINAL, "next_recheck_at": NOW},
+        f"{TOLD} It is looked at again as soon as the account's budget allows, and so on until 2026-03-03 12:00 UTC.",
+    ),
+    ({**FINAL, "next_recheck_at": NOW + timedelta(days=3)}, TOLD),
     (
         {"state": "abandoned", "state_reason": "no verdict within 7 days"},
         "We stopped asking: no verdict within 7 days. `lead-resolver redrive abcdefgh` asks again.",

@@ -24,11 +24,12 @@ from worker.leadbyte.choice import choose_transport, open_transport
 from worker.leadbyte.client import LeadByteClient, Question
 from worker.leadbyte.wire import Decoded, decode_body
 from worker.settings import Settings, list_unknown_variables
-from worker.store.asking import read_pipeline
 from worker.store.db import open_engine, read_clock, transaction
 from worker.store.drift import list_unknown_words
 from worker.store.health import read_blocks, read_rights
+from worker.store.inquiries import read_pipeline
 from worker.store.migrate import read_current, read_head
+from worker.store.rechecks import count_rechecks
 from worker.store.ticks import read_last
 
 # An ID of the right shape that LeadByte never gave out: the answer tells about the key, and about no lead.
@@ -64,7 +65,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     except LeadResolverError as error:
         yield Finding(Mark.FAILED, "Postgres", str(error))
     else:
-        yield from _examine_postgres(engine)
+        yield from _examine_postgres(engine, settings)
         engine.dispose()
     yield from _guard("Redis", lambda: _examine_redis(settings))
     try:
@@ -85,7 +86,7 @@ def _guard(subject: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Find
         yield Finding(Mark.FAILED, subject, str(error))
 
 
-def _examine_postgres(engine: Engine) -> Iterator[Finding]:
+def _examine_postgres(engine: Engine, settings: Settings) -> Iterator[Finding]:
     try:
         with transaction(engine) as connection:
             findings = [_look_at_version(connection), _look_at_clock(connection)]
@@ -100,6 +101,7 @@ def _examine_postgres(engine: Engine) -> Iterator[Finding]:
         with transaction(engine) as connection:
             findings = [*_look_at_roles(connection), _look_at_beat(connection), *_look_at_accounts(connection)]
             findings += [*_look_at_blocks(connection), *_look_at_words(connection)]
+            findings.append(_look_at_rechecks(connection, settings))
         yield from findings
     except LeadResolverError as error:
         yield Finding(Mark.FAILED, "Postgres", str(error))
@@ -156,6 +158,17 @@ def _look_at_accounts(connection: Connection) -> Iterator[Finding]:
         overdue = row["oldest_overdue_seconds"]
         said = f"{row['open']:,} open, {row['due']:,} due, oldest overdue by {overdue:.0f} s"
         yield Finding(Mark.WARNING if overdue > 60 else Mark.OK, subject, said)  # noqa: PLR2004 - a minute
+
+
+def _look_at_rechecks(connection: Connection, settings: Settings) -> Finding:
+    days = settings.lead_resolver_recheck_days
+    if not days:
+        said = "off: returns after a verdict go unseen; LEAD_RESOLVER_RECHECK_DAYS switches them on"
+        return Finding(Mark.OK, "re-checks", said)
+    leads, due = count_rechecks(connection, read_clock(connection))
+    share = f"on at most {settings.lead_resolver_recheck_share:.0%} of each account's requests"
+    every = f"every {settings.lead_resolver_recheck_every_hours:g} h for {days:g} days, {share}"
+    return Finding(Mark.OK, "re-checks", f"{every}: {leads:,} leads, {due:,} of them due")
 
 
 def _look_at_blocks(connection: Connection) -> Iterator[Finding]:

@@ -11,10 +11,10 @@ from worker.store.accounts import UNTIL_RESUMED
 
 
 def explain_lead(lead: Mapping[str, Any]) -> str:
-    """One or two sentences from a row of `worker.store.asking.read_leads`."""
+    """One or two sentences from a row of `worker.store.inquiries.read_leads`."""
     state = State(lead["state"])
     if state in FINAL:
-        return f"{state.capitalize()}, as told by the reply recorded last: {lead['state_reason']}."
+        return f"{state.capitalize()}, as told by the reply recorded last: {lead['state_reason']}.{_say_recheck(lead)}"
     if state is State.ABANDONED:
         return f"We stopped asking: {lead['state_reason']}. `lead-resolver redrive {lead['queue_id']}` asks again."
     if not lead["watched"] or (lead["next_poll_at"] is None):
@@ -28,6 +28,14 @@ def say_span(seconds: float) -> str:
         if seconds < limit:
             return f"{seconds / unit:.0f} {name}"
     return f"{seconds / 86_400:.0f} days"
+
+
+def _say_recheck(lead: Mapping[str, Any]) -> str:
+    if lead["next_recheck_at"] is None or lead["next_recheck_at"] > lead["recheck_until"]:
+        return ""
+    wait = (lead["next_recheck_at"] - lead["now"]).total_seconds()
+    coming = f"in {say_span(wait)}" if wait > 0 else "as soon as the account's budget allows"
+    return f" It is looked at again {coming}, and so on until {lead['recheck_until']:%Y-%m-%d %H:%M} UTC."
 
 
 def _say_news(lead: Mapping[str, Any]) -> str:

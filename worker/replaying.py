@@ -30,9 +30,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """One page of a replay."""
+    """One page of a replay. `incomplete` journals had old replies forgotten: the rest was read on top of the facts."""
 
     leads: int
+    incomplete: int
     changes: tuple[Change, ...]
 
 
@@ -49,12 +50,13 @@ def _replay_page(engine: Engine, chosen: Chosen, after: int, *, dry_run: bool) -
         lead_ids = choose_leads(connection, chosen, after, PAGE)
         if not lead_ids:
             return None
+        # Locked before looking: what is persisted meanwhile is no change of ours.
+        incomplete = sum(lead.journal_is_cut for lead in lock_leads(connection, lead_ids))
         changes = tuple(_replay_leads(connection, lead_ids))
-    return lead_ids[-1], Replayed(len(lead_ids), changes)
+    return lead_ids[-1], Replayed(len(lead_ids), incomplete, changes)
 
 
 def _replay_leads(connection: Connection, lead_ids: list[int]) -> Iterator[Change]:
-    lock_leads(connection, lead_ids)  # before looking: what is persisted meanwhile is no change of ours
     before = read_snapshot(connection, lead_ids)
     refold_leads(connection, lead_ids)
     yield from _compare(before, read_snapshot(connection, lead_ids))

@@ -1,28 +1,29 @@
 """Persistence: journalled replies become campaign acceptance, buyers, deliveries, money, state and events.
 
 Running it twice, or by two workers at once, or about a reply persisted before, changes nothing. Neighbours:
-`worker.polling` fills the journal, `worker.store.worklist` says what waits, `worker.store.outcomes` holds the facts.
+`worker.polling` fills the journal, `worker.store.worklist` says what waits, `worker.folding` what each reply means,
+`worker.store.outcomes` holds the facts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import zip_longest
 
 import structlog
 from sqlalchemy import Connection, Engine
 
-from worker.domain.classify import Meaning, Reading, classify_reply
-from worker.domain.facts import Facts, derive_facts, merge_facts
+from worker.domain.facts import Facts
 from worker.domain.lifecycle import FINAL, State, may_become
 from worker.failpoints import reach
-from worker.leadbyte.wire import decode_text
+from worker.folding import Folding, add_move, fold_reply, reopen_abandoned
 from worker.retrying import retry_while_unavailable
 from worker.store.db import read_clock, transaction
-from worker.store.leads import Move, move_leads, unwatch_leads
-from worker.store.outcomes import KnownLead, Outcome, Seen, forget_rows, lock_leads, save_outcomes
+from worker.store.leads import move_leads, unwatch_leads
+from worker.store.outcomes import KnownLead, Outcome, forget_rows, lock_leads, save_outcomes
+from worker.store.rechecks import Recheck, enrol_finals
 from worker.store.worklist import (
     Attempt,
     JournalledReply,
@@ -35,8 +36,6 @@ from worker.store.worklist import (
 log = structlog.get_logger(__name__)
 
 BATCH = 500
-# LeadByte's clock may be a little ahead of ours; a `processed` stamp further in the future than this is no such stamp.
-CLOCK_SLACK = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,31 +49,16 @@ class Persisted:
         return Persisted(self.replies + other.replies, self.final + other.final)
 
 
-@dataclass(slots=True)
-class Folding:
-    """One lead while its replies are being folded in: what is known so far, and the moves that led there."""
-
-    lead_id: int
-    queue_id: str
-    state: State
-    state_reason: str | None
-    resolved_at: datetime | None
-    facts: Facts
-    last_reply_id: int = 0
-    moves: list[Move] = field(default_factory=list)
-    seen: dict[str, Seen] = field(default_factory=dict)  # deliveries by key
-
-
-def persist_replies(engine: Engine) -> Persisted:
-    """Persist all waiting replies, batch by batch; the suspects among them one by one."""
+def persist_replies(engine: Engine, recheck: Recheck | None = None) -> Persisted:
+    """Persist all waiting replies, batch by batch; the suspects among them one by one. `recheck` None: none is."""
     total = Persisted()
     for suspects, limit in ((False, BATCH), (True, 1)):
-        while (done := _persist_batch(engine, limit, suspects=suspects)) is not None:
+        while (done := _persist_batch(engine, limit, recheck, suspects=suspects)) is not None:
             total += done
     return total
 
 
-def _persist_batch(engine: Engine, limit: int, *, suspects: bool) -> Persisted | None:
+def _persist_batch(engine: Engine, limit: int, recheck: Recheck | None = None, *, suspects: bool) -> Persisted | None:
     with transaction(engine) as connection:
         attempt = attempt_replies(connection, limit, suspects=suspects)
     if attempt.parked:
@@ -82,15 +66,15 @@ def _persist_batch(engine: Engine, limit: int, *, suspects: bool) -> Persisted |
     if not attempt.reply_ids:
         return Persisted() if attempt.parked else None
     # An attempt that ends with Postgres gone says nothing against the reply: it is made again, not counted again.
-    return retry_while_unavailable(lambda: _persist_attempted(engine, attempt))
+    return retry_while_unavailable(lambda: _persist_attempted(engine, attempt, recheck))
 
 
-def _persist_attempted(engine: Engine, attempt: Attempt) -> Persisted:
+def _persist_attempted(engine: Engine, attempt: Attempt, recheck: Recheck | None = None) -> Persisted:
     with transaction(engine) as connection:
         leads = _lock_foldings(connection, attempt.lead_ids)
         replies = take_replies(connection, list(leads), attempt.reply_ids)
         touched = _fold_all(connection, leads, replies)
-        _save(connection, touched)
+        _save(connection, touched, recheck)
         reach("persist.before_commit", (lead.queue_id for lead in touched))
     final = sum(lead.state in FINAL for lead in touched)
     log.info("replies_persisted", replies=len(replies), leads=len(touched), final=final)
@@ -105,10 +89,13 @@ def refold_leads(connection: Connection, lead_ids: Sequence[int]) -> None:
     _save(connection, leads)
 
 
-def _save(connection: Connection, leads: list[Folding]) -> None:
+def _save(connection: Connection, leads: list[Folding], recheck: Recheck | None = None) -> None:
+    now, final = read_clock(connection), [lead.lead_id for lead in leads if lead.state in FINAL]
     save_outcomes(connection, [_make_outcome(lead) for lead in leads if lead.last_reply_id])
-    _move_in_rounds(connection, leads, read_clock(connection))
-    unwatch_leads(connection, [lead.lead_id for lead in leads if lead.state in FINAL])
+    _move_in_rounds(connection, leads, now)
+    if recheck is not None:
+        enrol_finals(connection, final, recheck, now)
+    unwatch_leads(connection, final)
 
 
 def _lock_foldings(connection: Connection, lead_ids: Sequence[int]) -> dict[int, Folding]:
@@ -130,13 +117,22 @@ def _fold_all(connection: Connection, leads: dict[int, Folding], replies: Iterab
 
 
 def _replay_journals(connection: Connection, leads: Sequence[Folding]) -> None:
-    """A reply that newer ones have overtaken can't be folded in on top of them: the facts are derived anew from all."""
+    """A reply that newer ones have overtaken can't be folded in on top of them: the facts are derived anew from all.
+
+    Where old replies were forgotten, from those left on top of what is recorded: nothing else has their facts.
+    """
     lead_ids = [lead.lead_id for lead in leads]
-    anew = {lead.lead_id: Folding(lead.lead_id, lead.queue_id, State.QUEUED, None, None, Facts()) for lead in leads}
+    anew = {lead.lead_id: _begin_anew(lead) for lead in leads}
     for reply in read_journal(connection, lead_ids):
         fold_reply(anew[reply.lead_id], reply)
     renewed = [lead for lead in leads if _take_over(lead, anew[lead.lead_id])]
-    forget_rows(connection, [lead.lead_id for lead in renewed])
+    forget_rows(connection, [lead.lead_id for lead in renewed if not lead.journal_is_cut])
+
+
+def _begin_anew(lead: Folding) -> Folding:
+    if lead.journal_is_cut:
+        return replace(lead, moves=[], seen={})
+    return Folding(lead.lead_id, lead.queue_id, State.QUEUED, None, None, Facts())
 
 
 def _take_over(lead: Folding, anew: Folding) -> bool:
@@ -150,69 +146,22 @@ def _take_over(lead: Folding, anew: Folding) -> bool:
         return False
     lead.facts, lead.seen = anew.facts, anew.seen
     if anew.state in FINAL and anew.state is not lead.state:
-        _reopen_abandoned(lead)
-        verdict = next(move for move in reversed(anew.moves) if move.to_state is anew.state)
-        _add_move(lead, replace(verdict, from_state=lead.state, cause=f"replayed: {verdict.cause}", reply_id=None))
+        reopen_abandoned(lead)
+        verdict = next(move for move in reversed(anew.moves) if anew.state is move.to_state is not move.from_state)
+        add_move(lead, replace(verdict, from_state=lead.state, cause=f"replayed: {verdict.cause}", reply_id=None))
     return True
-
-
-def fold_reply(lead: Folding, reply: JournalledReply) -> None:
-    """Join what one reply tells to what is known: the whole meaning of a reply, as a pure step."""
-    decoded = decode_text(reply.body)
-    reading = classify_reply(lead.queue_id, reply.http_status, decoded.document, decoded.text)
-    lead.last_reply_id = reply.reply_id
-    if reading.meaning not in {Meaning.TOLD, Meaning.UNKNOWN_STATUS}:
-        return
-    facts = merge_facts(lead.facts, reading.facts)
-    for delivery in reading.facts.deliveries or ():
-        first_at, _ = lead.seen.get(delivery.key, (reply.received_at, None))
-        lead.seen[delivery.key] = (first_at, reply.received_at)
-    if reading.state is not None and reading.state is not lead.state:
-        _move(lead, reading, reading.state, reply, facts)
-    lead.facts = derive_facts(facts, lead.state)
-
-
-def _move(lead: Folding, reading: Reading, state: State, reply: JournalledReply, facts: Facts) -> None:
-    if lead.state is State.ABANDONED:
-        if state not in FINAL:
-            return  # we gave up on this lead, and "not yet" is no reason to begin again
-        _reopen_abandoned(lead)
-    if not may_become(lead.state, state):
-        kept = f"regressed: {reading.reason}; kept {lead.state}"
-        _add_move(
-            lead, Move(lead.lead_id, lead.state, lead.state, kept, reply.reply_id, lead.state_reason, lead.resolved_at)
-        )
-        return
-    resolved_at = (lead.resolved_at or _resolved_at(facts, reply)) if state in FINAL else None
-    said = _say_reason(reading, facts)
-    _add_move(lead, Move(lead.lead_id, lead.state, state, reading.reason, reply.reply_id, said, resolved_at))
-
-
-def _reopen_abandoned(lead: Folding) -> None:
-    """We gave up while the verdict was waiting to be persisted: it counts all the same."""
-    if lead.state is State.ABANDONED:
-        _add_move(lead, Move(lead.lead_id, State.ABANDONED, State.QUEUED, "a verdict arrived after all"))
-
-
-def _add_move(lead: Folding, move: Move) -> None:
-    lead.moves.append(move)
-    lead.state, lead.state_reason, lead.resolved_at = move.to_state, move.state_reason, move.resolved_at
-
-
-def _say_reason(reading: Reading, facts: Facts) -> str:
-    detail = facts.result_reason
-    says_more = detail is not None and detail != "OK" and detail not in reading.reason
-    return f"{reading.reason} ({detail})" if says_more else reading.reason
-
-
-def _resolved_at(facts: Facts, reply: JournalledReply) -> datetime:
-    stamp = facts.processed_at
-    return stamp if stamp is not None and stamp <= reply.received_at + CLOCK_SLACK else reply.received_at
 
 
 def _start_folding(lead: KnownLead) -> Folding:
     return Folding(
-        lead.lead_id, lead.queue_id, lead.state, lead.state_reason, lead.resolved_at, lead.facts, lead.last_reply_id
+        lead.lead_id,
+        lead.queue_id,
+        lead.state,
+        lead.state_reason,
+        lead.resolved_at,
+        lead.facts,
+        lead.last_reply_id,
+        lead.journal_is_cut,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import cache
 
 from sqlalchemy import Engine
@@ -16,6 +17,7 @@ from worker.leadbyte.client import LeadByteClient
 from worker.polling import Poller
 from worker.settings import load_settings
 from worker.store.db import open_engine
+from worker.store.rechecks import Recheck
 
 
 def open_process_engine() -> Engine:
@@ -27,6 +29,18 @@ def open_process_engine() -> Engine:
 def read_accounts() -> Mapping[str, Account]:
     """The configured accounts; none where only another process has the key (intake needs none)."""
     return load_accounts(load_settings())
+
+
+def read_recheck() -> Recheck | None:
+    """How final leads are looked at again; None: they are not."""
+    settings = load_settings()
+    if not settings.lead_resolver_recheck_days:
+        return None
+    return Recheck(
+        lasts=timedelta(days=settings.lead_resolver_recheck_days),
+        every=timedelta(hours=settings.lead_resolver_recheck_every_hours),
+        share=settings.lead_resolver_recheck_share,
+    )
 
 
 def make_poller() -> Poller:

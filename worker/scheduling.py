@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import Connection, Engine
 
 from worker.store.accounts import count_due_leads, pause_unconfigured
 from worker.store.db import read_clock, transaction
+from worker.store.rechecks import START_EVERY, Recheck, start_rechecks
 from worker.store.ticks import SWEEP_EVERY, TICK_EVERY, count_live_claims, has_unpersisted, read_longest_wait, take_duty
 
 log = structlog.get_logger(__name__)
@@ -38,20 +39,44 @@ class Hints:
     due: int = 0
 
 
-def plan_hints(engine: Engine, configured: Collection[str], batch_size: int) -> Hints:
-    """Look at what is due now; no hints at all if another tick has just looked."""
+@dataclass(frozen=True, slots=True)
+class Rechecks:
+    """How final leads are looked at again, and what each account may be asked a second."""
+
+    how: Recheck
+    requests_per_second: Mapping[str, float]
+
+
+def plan_hints(engine: Engine, configured: Collection[str], batch_size: int, rechecks: Rechecks | None = None) -> Hints:
+    """Look at what is due now, re-checks included if they are on; no hints at all if another tick has just looked."""
     with transaction(engine) as connection:
         now = read_clock(connection)
         if not take_duty(connection, "tick", TICK_EVERY, now):
             return Hints()
         _match_pauses(connection, configured)
         due = count_due_leads(connection, now, most=MOST_POLL_HINTS * batch_size)
+        if rechecks is not None:
+            _start_rechecks(connection, rechecks, due, now)
         return Hints(
             polls=_count_polls(due, count_live_claims(connection, now), batch_size),
             persist=has_unpersisted(connection),
             sweep=take_duty(connection, "sweep", SWEEP_EVERY, now),
             due=sum(due.values()),
         )
+
+
+def _start_rechecks(connection: Connection, rechecks: Rechecks, due: Mapping[str, int], now: datetime) -> None:
+    """The share of each account's budget until the next turn; none where open leads need all of it, or it is paused."""
+    for account, requests_per_second in rechecks.requests_per_second.items():
+        share = rechecks.how.share * requests_per_second
+        interval = max(START_EVERY, timedelta(seconds=1 / share))  # a small share is one request now and then
+        is_busy = due.get(account, 0) > requests_per_second * START_EVERY.total_seconds()
+        if account not in due or is_busy or not take_duty(connection, f"recheck {account}", interval, now):
+            continue
+        most = max(1, int(share * interval.total_seconds()))
+        started = start_rechecks(connection, account, most, interval / most, rechecks.how.every)
+        if started:
+            log.info("rechecks_started", account=account, leads=started)
 
 
 def _count_polls(due: Mapping[str, int], at_work: Mapping[str, int], batch_size: int) -> int:

@@ -66,6 +66,16 @@ class Settings(BaseSettings):
         "auto", description="HTTP by libcurl (needs pycurl) or requests; auto: curl where it is installed"
     )
     lead_resolver_keep_lead_data: bool = Field(False, description="keep the lead-data block in the journal")
+    lead_resolver_recheck_days: float = Field(
+        0.0, ge=0, le=3_650, description="look again at final leads for so long after their verdict; 0: never"
+    )
+    lead_resolver_recheck_every_hours: float = Field(24.0, gt=0, le=8_760, description="time between two such looks")
+    lead_resolver_recheck_share: float = Field(
+        0.1, gt=0, le=1, description="of an account's requests per second, at most, for such looks"
+    )
+    lead_resolver_keep_replies_days: float = Field(
+        400.0, ge=0, le=36_500, description="forget replies of final and abandoned leads after so long; 0: never"
+    )
     lead_resolver_log_format: Literal["text", "json"] = Field("text", description="log lines for people or machines")
     lead_resolver_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="log level")
     lead_resolver_data: Path = Field(Path(".lead-resolver"), description="folder of `up`: embedded servers and logs")
@@ -103,6 +113,12 @@ class Settings(BaseSettings):
     def not_found_grace(self) -> timedelta:
         """How long LeadByte may say 'Not Found' before the lead is abandoned."""
         return timedelta(minutes=self.lead_resolver_not_found_grace_minutes)
+
+    @property
+    def keep_replies(self) -> timedelta | None:
+        """How long the replies of closed leads are kept; None: for ever."""
+        days = self.lead_resolver_keep_replies_days
+        return timedelta(days=days) if days else None
 
     def required_database_url(self) -> URL:
         """`DATABASE_URL` for SQLAlchemy; SettingsError when unset."""

@@ -24,6 +24,7 @@ from worker.store.claims import PROBE_INTERVAL
 from worker.store.db import read_clock, transaction
 from worker.store.drift import UnknownWord, note_unknown_words
 from worker.store.leads import Move, move_leads, unwatch_leads
+from worker.store.rechecks import end_rechecks
 from worker.store.settling import JournalEntry, count_polls, journal_replies, release_permits, settle_polls
 
 log = structlog.get_logger(__name__)
@@ -71,6 +72,7 @@ def settle(
         ours = [t for t in told if t.lead.lead_id in still_ours]
         journal_replies(connection, claim, list(_make_entries(ours, steps, keep_lead_data=keep_lead_data)))
         abandoned = _abandon(connection, ours, steps, now)
+        end_rechecks(connection, [(id_, steps[id_].told_digest) for id_ in still_ours if steps[id_].ends_recheck])
         polled = _count(ours, steps, abandoned, lost=len(told) - len(ours))
         if polled.polled:
             count_polls(connection, name, polled.polled, polled.failed, now)

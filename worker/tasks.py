@@ -26,7 +26,7 @@ from worker.logs import describe_exception
 from worker.polling import poll_while_due
 from worker.rescue import sweep
 from worker.results import persist_replies
-from worker.scheduling import PollTurn, plan_hints
+from worker.scheduling import PollTurn, Rechecks, plan_hints
 from worker.settings import load_settings
 from worker.settlement import Polled
 
@@ -62,8 +62,13 @@ def _quiet(run: Callable[..., str]) -> Callable[..., str]:
 @_quiet
 def schedule() -> str:
     """The tick: hint at what Postgres says is due."""
+    accounts, recheck = runtime.read_accounts(), runtime.read_recheck()
+    rates = {name: account.requests_per_second for name, account in accounts.items()}
     hints = plan_hints(
-        runtime.open_process_engine(), list(runtime.read_accounts()), load_settings().lead_resolver_batch_size
+        runtime.open_process_engine(),
+        list(accounts),
+        load_settings().lead_resolver_batch_size,
+        None if recheck is None else Rechecks(recheck, rates),
     )
     for _ in range(hints.polls):
         _hint(poll)
@@ -97,7 +102,7 @@ def poll() -> str:
 @_quiet
 def persist() -> str:
     """Turn journalled replies into facts."""
-    done = persist_replies(runtime.open_process_engine())
+    done = persist_replies(runtime.open_process_engine(), runtime.read_recheck())
     return f"replies:{done.replies} final:{done.final}"
 
 
@@ -105,7 +110,7 @@ def persist() -> str:
 @_quiet
 def sweep_leases() -> str:
     """Take back what dead workers held: leads under lease, and replies they journalled but did not persist."""
-    done = sweep(runtime.open_process_engine())
+    done = sweep(runtime.open_process_engine(), runtime.read_recheck(), load_settings().keep_replies)
     if done.replies_wait:
         _hint(persist)
     return f"rescued:{done.leads} parked:{done.parked}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +12,16 @@ from hypothesis import strategies as st
 
 from worker.domain.backoff import FAILURE_CAP, JITTER, UNKNOWN_STATUS_GAP, LadderSchedule
 from worker.domain.classify import Meaning, Reading
-from worker.domain.decide import MAKE_ROOM, SETTLE_GRACE, Policy, PolledLead, Step, decide_step, digest_reading
+from worker.domain.decide import (
+    MAKE_ROOM,
+    RECHECK_TRIES,
+    SETTLE_GRACE,
+    Policy,
+    PolledLead,
+    Step,
+    decide_step,
+    digest_reading,
+)
 from worker.domain.facts import Facts
 from worker.domain.lifecycle import FINAL, OPEN, State
 
@@ -29,14 +39,20 @@ readings = st.builds(
     st.none() | st.sampled_from(sorted(FINAL | OPEN)),
     st.builds(Facts, result_code=st.none() | st.integers(-100, 1)),
 ).map(lambda r: r if r.meaning is Meaning.TOLD else replace(r, state=None))
-leads = st.builds(
-    PolledLead,
-    st.sampled_from(State),
-    moments,
-    st.integers(0, 10_000),
-    st.none() | moments,
-    st.none() | st.integers(-(2**63), 2**63 - 1),
-)
+
+
+def leads_in(states: Iterable[State]) -> st.SearchStrategy[PolledLead]:
+    return st.builds(
+        PolledLead,
+        st.sampled_from(sorted(states)),
+        moments,
+        st.integers(0, 10_000),
+        st.none() | moments,
+        st.none() | st.integers(-(2**63), 2**63 - 1),
+    )
+
+
+leads, final_leads = leads_in(set(State) - FINAL), leads_in(FINAL)
 
 
 def step_after(lead: PolledLead, reading: Reading) -> Step:
@@ -206,3 +222,37 @@ def test_not_found_is_tolerated_for_its_grace_and_then_given_up() -> None:
     assert (fresh.not_found_since, fresh.abandoned_because) == (NOW, None)
     stale = step_after(watched_for(timedelta(hours=2), not_found_since=NOW - POLICY.not_found_grace), reading)
     assert stale.abandoned_because == "LeadByte does not know this queue ID (not found for 60 min)"
+
+
+@given(final_leads, readings, chances)
+def test_a_final_lead_is_never_given_up_and_its_recheck_ends_with_any_answer(
+    lead: PolledLead, reading: Reading, chance: float
+) -> None:
+    step = decide_step(lead, reading, NOW, POLICY, chance)
+    assert step.abandoned_because is None
+    is_last_try = reading.meaning is Meaning.FAILED and lead.failure_streak + 1 >= RECHECK_TRIES
+    assert step.ends_recheck is (step.answered or is_last_try)
+
+
+@given(final_leads, readings, chances)
+def test_a_recheck_journals_what_is_new_once_and_what_it_knows_not_at_all(
+    lead: PolledLead, reading: Reading, chance: float
+) -> None:
+    step = decide_step(lead, reading, NOW, POLICY, chance)
+    is_record = reading.meaning in {Meaning.TOLD, Meaning.UNKNOWN_STATUS}
+    assert step.journalled is (is_record and digest_reading(reading) != lead.told_digest)
+    again = decide_step(replace(lead, told_digest=step.told_digest), reading, NOW, POLICY, chance)
+    assert (again.journalled, again.told_digest) == (False, step.told_digest)
+
+
+@given(final_leads, chances)
+def test_nonsense_about_a_final_lead_is_kept_for_a_better_reader_once(lead: PolledLead, chance: float) -> None:
+    nonsense = Reading(Meaning.FAILED, "an answer that is no JSON object", is_unreadable=True)
+    step = decide_step(lead, nonsense, NOW, POLICY, chance)
+    assert (step.journalled, step.failed) == (True, True)
+    assert not decide_step(replace(lead, told_digest=step.told_digest), nonsense, NOW, POLICY, chance).journalled
+
+
+@given(leads, readings, chances)
+def test_an_open_lead_is_under_no_recheck(lead: PolledLead, reading: Reading, chance: float) -> None:
+    assert not decide_step(lead, reading, NOW, POLICY, chance).ends_recheck

@@ -8,8 +8,8 @@ from itertools import chain
 from tests.processes.leaks import find_leaks, read_files, read_redis
 from tests.processes.stage import ACCOUNT, CONCURRENCY, REQUESTS_PER_SECOND, SECRETS, Stage
 from worker.local.agreement import find_differences
-from worker.store.asking import read_leads
 from worker.store.db import transaction
+from worker.store.inquiries import read_leads
 
 # On a busy machine the sandbox's own thread notes a call late by so much; two calls then seem nearer than they were.
 _LATE_NOTE_SECONDS = 0.25

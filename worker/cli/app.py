@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
 from worker.cli import ask, operate, replay, run_here, track
-from worker.cli.output import print_error
+from worker.cli.output import out, print_error
 from worker.errors import LeadResolverError, UsageError
 from worker.logs import describe_exception
 
@@ -21,6 +23,22 @@ app = typer.Typer(
 )
 for group in (run_here.app, track.app, ask.app, operate.app, replay.app):
     app.registered_commands.extend(group.registered_commands)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"lead-resolver {version('lead-resolver')}")
+        raise typer.Exit
+
+
+@app.callback()
+def take_global_options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Turns LeadByte queue IDs into answers: polls them, records what became of each lead, loses none."""
+    del show_version  # its callback has ended the command
 
 
 def run(arguments: Sequence[str] | None = None) -> None:

@@ -10,21 +10,16 @@ import typer
 from rich.markup import escape
 
 from worker.cli.common import AccountOption, AsJson, command_engine
-from worker.cli.output import out, print_json, print_table, say_value, style_state
+from worker.cli.lead_page import print_lead
+from worker.cli.output import out, print_json, print_table
 from worker.domain.lifecycle import State
 from worker.errors import NotFoundError, UsageError
+from worker.evidence import find_evidence
 from worker.explaining import explain_lead, say_span
-from worker.store import asking
+from worker.store import inquiries
 from worker.store.db import transaction
 
 app = typer.Typer()
-
-_FACTS = (
-    "reference", "submitted_at", "resolved_at", "seconds_to_resolve", "campaign_accepted", "lead_id", "rejection_id",
-    "result_code", "result_reason", "campaign_id", "campaign_name", "supplier_id", "supplier_name", "sold", "revenue",
-    "payout", "currency", "quarantine_id", "polls", "failures",
-)  # fmt: skip
-
 
 _WIDE = 110  # columns from which a list has room for a column of reasons
 
@@ -40,35 +35,36 @@ class ReportBy(StrEnum):
 
 @app.command()
 def show(queue_id: str, account: AccountOption = None, as_json: AsJson = False) -> None:
-    """Everything known about one lead: state, facts, buyers, deliveries, events, and why it is where it is."""
+    """Everything known about one lead, and which reply says so: state, facts, buyers, deliveries, events, and why."""
     with command_engine() as engine, transaction(engine) as connection:
-        leads = asking.read_leads(connection, queue_id, account)
+        leads = inquiries.read_leads(connection, queue_id, account)
+        explained = [find_evidence(connection, lead.pop("row_id"), queue_id) for lead in leads]
     if not leads:
         raise NotFoundError(f"{queue_id[:70]} was never recorded here; `lead-resolver track` records queue IDs")
     if len(leads) > 1:
         names = ", ".join(lead["account"] for lead in leads)
         raise UsageError(f"{queue_id} is known under several accounts ({names}): say which with --account")
-    lead = {**leads[0], "why": explain_lead(leads[0])}
+    lead = {**leads[0], "why": explain_lead(leads[0]), "explained": explained[0]}
     if as_json:
         print_json(lead)
     else:
-        _print_lead(lead)
+        print_lead(lead)
 
 
 @app.command(name="list")
 def list_leads(
     state: Annotated[State | None, typer.Option(help="Only leads in this state.")] = None,
     account: AccountOption = None,
-    campaign: Annotated[str | None, typer.Option(help="Only leads of this campaign (id or name).")] = None,
+    campaign: Annotated[str | None, typer.Option(help="Only leads of this campaign (id or name, in any case).")] = None,
     overdue: Annotated[bool, typer.Option("--overdue", help="Only leads whose poll is late.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most this many, newest first.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """Leads, newest first, with the reason each is where it is."""
-    wanted = asking.Filter(account, None if state is None else state.value, campaign, overdue, limit)
+    wanted = inquiries.Filter(account, None if state is None else state.value, campaign, overdue, limit)
     with command_engine() as engine, transaction(engine) as connection:
-        leads = asking.list_leads(connection, wanted)
-        pipeline = asking.read_pipeline(connection)
+        leads = inquiries.list_leads(connection, wanted)
+        pipeline = inquiries.read_pipeline(connection)
     if as_json:
         print_json(leads)
         return
@@ -95,9 +91,9 @@ def report(
     if first and last and last < first:
         raise UsageError("report: --to lies before --from")
     with command_engine() as engine, transaction(engine) as connection:
-        rows = asking.read_report(connection, by, _day(first), _day(last))
-        refusals = asking.read_refusals(connection, _day(first), _day(last))
-        deliveries = asking.read_delivery_counts(connection, _day(first), _day(last))
+        rows = inquiries.read_report(connection, by, _day(first), _day(last))
+        refusals = inquiries.read_refusals(connection, _day(first), _day(last))
+        deliveries = inquiries.read_delivery_counts(connection, _day(first), _day(last))
     if as_json:
         print_json({by.value: rows, "refusals": refusals, "deliveries": deliveries})
         return
@@ -106,7 +102,7 @@ def report(
     print_table(deliveries, ["status", "reason", "deliveries"], title="\nDeliveries")
 
 
-def print_report(by: str, rows: list[asking.Row], *, leave_out: frozenset[str] = frozenset()) -> None:
+def print_report(by: str, rows: list[inquiries.Row], *, leave_out: frozenset[str] = frozenset()) -> None:
     """A report as a table, without the columns in which nothing ever happened."""
     if by == "buyer":
         print_table(rows, ["buyer", "sold", "other", "revenue", "currency"])
@@ -120,7 +116,7 @@ def print_report(by: str, rows: list[asking.Row], *, leave_out: frozenset[str] =
     print_table(rows, [column for column in columns if column not in idle | leave_out])
 
 
-def _shorten(lead: asking.Row) -> dict[str, Any]:
+def _shorten(lead: inquiries.Row) -> dict[str, Any]:
     """A lead as one line of a list: moments as spans, which are what one looks for."""
     now, next_poll_at = lead["now"], lead["next_poll_at"]
     wait = None if next_poll_at is None else (next_poll_at - now).total_seconds()
@@ -141,29 +137,7 @@ def _day(moment: datetime | None) -> date | None:
     return None if moment is None else moment.date()
 
 
-def _print_lead(lead: asking.Row) -> None:
-    out.print(f"[bold]{lead['queue_id']}[/]  {style_state(lead['state'])}  [dim]account {escape(lead['account'])}[/]")
-    out.print(escape(say_value(lead["why"])) + "\n")
-    for name in _FACTS:
-        if lead[name] is not None:
-            out.print(f"  [dim]{name.replace('_', ' '):20}[/] {escape(say_value(lead[name]))}")
-    _print_rows(lead, "buyers", ["buyer_name", "buyer_id", "buyer_bid", "status", "revenue", "currency"])
-    _print_rows(lead, "deliveries", ["delivery_name", "delivery_id", "buyer_id", "status", "reason", "revenue"])
-    _print_rows(lead, "events", ["at", "from_state", "to_state", "cause"])
-    _print_rows(lead, "replies", ["received_at", "http_status", "characters", "cut", "persisted"])
-
-
-def _print_rows(lead: asking.Row, name: str, columns: list[str]) -> None:
-    rows: list[dict[str, Any]] | None = lead[name]
-    if rows is None:
-        out.print(f"\n[bold]{name.capitalize()}[/] not told (the key may not append them)")
-    elif not rows:
-        out.print(f"\n[bold]{name.capitalize()}[/] none")
-    else:
-        print_table(rows, columns, title=f"\n{name.capitalize()}")
-
-
-def _print_pauses(pipeline: list[asking.Row]) -> None:
+def _print_pauses(pipeline: list[inquiries.Row]) -> None:
     for account in pipeline:
         if account["paused_until"] is not None:
             out.print(f"[yellow]account {escape(account['account'])} is paused: {escape(account['pause_reason'])}[/]")

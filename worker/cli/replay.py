@@ -30,18 +30,22 @@ def replay(
 ) -> None:
     """Read all journalled replies again with today's reader, and record what it understands. Asks LeadByte nothing."""
     chosen = Chosen(account, queue_ids or None, None if since is None else since.replace(tzinfo=UTC))
-    leads, changes = 0, list[Change]()
+    leads, incomplete, changes = 0, 0, list[Change]()
     with command_engine() as engine:
         for page in replay_journal(engine, chosen, dry_run=dry_run):
             leads += page.leads
+            incomplete += page.incomplete
             changes += page.changes
             if not as_json:
                 _print_page(page, leads)
     if as_json:
-        print_json({"leads": leads, "changed": len(changes), "dry_run": dry_run, "changes": changes})
+        counts = {"leads": leads, "incomplete": incomplete, "changed": len(changes)}
+        print_json({**counts, "dry_run": dry_run, "changes": changes})
     else:
         verb = "would change" if dry_run else "changed"
         out.print(f"{leads:,} leads replayed, {len(changes):,} {verb}")
+        if incomplete:
+            out.print(f"of {incomplete:,} old replies were forgotten: the rest was read on top of what is recorded")
 
 
 def _print_page(page: Replayed, so_far: int) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
 
-from worker.domain.backoff import UNKNOWN_STATUS_GAP, Schedule, delay_after_failure, delay_after_not_yet
+from worker.domain.backoff import UNKNOWN_STATUS_GAP, Schedule, delay_after_failure, delay_after_not_yet, spread
 from worker.domain.classify import Meaning, Reading
 from worker.domain.facts import Facts
 from worker.domain.lifecycle import FINAL, State
@@ -19,6 +19,9 @@ from worker.domain.lifecycle import FINAL, State
 # in the same transaction. Should either fail, the lead is simply asked about again after this: none waits on a message.
 SETTLE_GRACE = timedelta(minutes=5)
 MAKE_ROOM = timedelta(seconds=30)
+# A re-check that fails can wait: so long apart that the tries stay within the share of the budget that re-checks have.
+RECHECK_RETRY = timedelta(minutes=5)
+RECHECK_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,10 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What to write about a lead after a poll. `abandoned_because` set: we stop asking."""
+    """What to write about a lead after a poll.
+
+    `abandoned_because` set: we stop asking. `ends_recheck`: the lead was final before, and we have looked again.
+    """
 
     next_poll_at: datetime
     answered: bool = False
@@ -52,6 +58,7 @@ class Step:
     not_found_since: datetime | None = None
     told_digest: int | None = None
     abandoned_because: str | None = None
+    ends_recheck: bool = False
     note: str = ""
 
 
@@ -62,6 +69,8 @@ def decide_step(lead: PolledLead, reading: Reading, now: datetime, policy: Polic
         # though, lest the next probe be about it again, should the trouble be its own after all.
         again_at = now if reading.meaning is Meaning.UNASKED else now + MAKE_ROOM
         return Step(again_at, not_found_since=lead.not_found_since, told_digest=lead.told_digest, note=reading.reason)
+    if lead.state in FINAL:
+        return _step_after_recheck(lead, reading, now, chance)
     if reading.meaning is Meaning.FAILED:
         return _step_after_failure(lead, reading, now, policy, chance)
     if reading.meaning is Meaning.NOT_FOUND:
@@ -73,6 +82,23 @@ def digest_reading(reading: Reading) -> int:
     """A number that changes when what LeadByte tells changes; fits Postgres' bigint."""
     said = repr((reading.meaning, reading.reason, reading.state, reading.facts)).encode()
     return int.from_bytes(blake2b(said, digest_size=8).digest(), "big", signed=True)
+
+
+def _step_after_recheck(lead: PolledLead, reading: Reading, now: datetime, chance: float) -> Step:
+    """A final lead was looked at again: whatever came of it, it stays final, and is left alone until the next look."""
+    has_failed, is_unknown = reading.meaning is Meaning.FAILED, reading.meaning is Meaning.NOT_FOUND
+    says_nothing = is_unknown or (has_failed and not reading.is_unreadable)
+    digest = lead.told_digest if says_nothing else digest_reading(reading)
+    return Step(
+        now + spread(RECHECK_RETRY, chance),
+        answered=not has_failed,
+        failed=has_failed,
+        journalled=digest != lead.told_digest,
+        not_found_since=(lead.not_found_since or now) if is_unknown else lead.not_found_since if has_failed else None,
+        told_digest=digest,
+        ends_recheck=not has_failed or lead.failure_streak + 1 >= RECHECK_TRIES,
+        note=reading.reason,
+    )
 
 
 def _step_after_record(lead: PolledLead, reading: Reading, now: datetime, policy: Policy, chance: float) -> Step:

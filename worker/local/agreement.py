@@ -46,7 +46,7 @@ def find_differences(truth: Truth, ours: Ours) -> list[str]:
 
     Args:
         truth: one lead of the sandbox's truth.
-        ours: one lead as `worker.store.asking.read_leads` gives it.
+        ours: one lead as `worker.store.inquiries.read_leads` gives it.
     """
     pairs = {
         "state": (_STATES.get(truth["status"], truth["status"]), ours["state"]),

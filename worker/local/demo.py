@@ -30,7 +30,7 @@ from worker.local.processes import ChildSpec, Launcher
 from worker.local.redis import EmbeddedRedis
 from worker.local.stack import FlowerPage, child_environment, choose_flower_page, list_processes, write_environment
 from worker.sandbox import SandboxClient
-from worker.store import asking
+from worker.store import inquiries
 from worker.store.db import open_engine, transaction
 from worker.store.migrate import migrate_to_head
 
@@ -76,10 +76,10 @@ class DemoReport:
 
     leads: int
     elapsed_seconds: float
-    campaigns: list[asking.Row]
-    refusals: list[asking.Row]
-    buyers: list[asking.Row]
-    deliveries: list[asking.Row]
+    campaigns: list[inquiries.Row]
+    refusals: list[inquiries.Row]
+    buyers: list[inquiries.Row]
+    deliveries: list[inquiries.Row]
     states: dict[str, int]
     polls_per_lead: float
     seconds_to_record_median: float | None
@@ -146,10 +146,10 @@ class Demo:
             return DemoReport(
                 leads=self._submitted,
                 elapsed_seconds=round(progress.elapsed_seconds, 1),
-                campaigns=asking.read_report(connection, "campaign", None, None),
-                refusals=asking.read_refusals(connection),
-                buyers=asking.read_report(connection, "buyer", None, None),
-                deliveries=asking.read_delivery_counts(connection),
+                campaigns=inquiries.read_report(connection, "campaign", None, None),
+                refusals=inquiries.read_refusals(connection),
+                buyers=inquiries.read_report(connection, "buyer", None, None),
+                deliveries=inquiries.read_delivery_counts(connection),
                 states=progress.states,
                 polls_per_lead=round(progress.polls / max(self._submitted, 1), 2),
                 seconds_to_record_median=round(median(lags), 2) if lags else None,
@@ -223,8 +223,8 @@ def _is_up(client: SandboxClient) -> bool:
     return True
 
 
-def _read_one(connection: Connection, queue_id: str) -> asking.Row | None:
-    leads = asking.read_leads(connection, queue_id, ACCOUNT)
+def _read_one(connection: Connection, queue_id: str) -> inquiries.Row | None:
+    leads = inquiries.read_leads(connection, queue_id, ACCOUNT)
     return leads[0] if leads else None
 
 

@@ -1,12 +1,13 @@
-"""The tables that help to run the product rather than to know of leads: counts, words, duties."""
+"""The tables that help to run the product rather than to know of leads: counts, words, duties, re-checks."""
 
 from __future__ import annotations
 
-from sqlalchemy import Column, DateTime, ForeignKey, Integer, Table, Text
+from sqlalchemy import BigInteger, Column, DateTime, ForeignKey, Index, Integer, Table, Text
 
 from worker.store.tables import metadata, moment
 
-__all__ = ["metadata", "poll_counts", "ticks", "unknown_words"]  # importing this module completes the metadata
+# Importing this module completes the metadata.
+__all__ = ["metadata", "poll_counts", "rechecks", "ticks", "unknown_words"]
 
 # How many requests were made, in steps of ten seconds: for `reporting.pipeline`, kept for a day.
 poll_counts = Table(
@@ -35,4 +36,16 @@ ticks = Table(
     # When each recurring duty was last done, by whomever; two beats or none change nothing about it.
     Column("duty", Text, primary_key=True),
     moment("at", nullable=False),
+)
+
+# One row for every final lead that is to be looked at again; while it is, it has a watch as well.
+rechecks = Table(
+    "rechecks",
+    metadata,
+    Column("lead_id", ForeignKey("leads.id", ondelete="CASCADE"), primary_key=True),
+    Column("account_id", Integer, nullable=False),
+    moment("next_recheck_at", nullable=False),
+    moment("recheck_until", nullable=False),
+    Column("told_digest", BigInteger),  # of the last reading, carried from watch to watch
+    Index("ix_rechecks_due", "account_id", "next_recheck_at"),
 )

@@ -26,6 +26,7 @@ class KnownLead:
     resolved_at: datetime | None
     facts: Facts
     last_reply_id: int  # the newest reply in these facts; 0: none yet
+    journal_is_cut: bool = False  # old replies were forgotten
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +106,11 @@ _SAVE_DELIVERIES = upsert("resolver.deliveries", _DELIVERY_COLUMNS, ["lead_id", 
 def lock_leads(connection: Connection, lead_ids: Sequence[int]) -> list[KnownLead]:
     """Lock the leads, in one order for everybody, and read all that is recorded of them."""
     rows = connection.execute(_LOCK_LEADS, {"lead_ids": list(lead_ids)}).all()
-    known = _load_facts(connection, [row.id for row in rows])
+    known = load_facts(connection, [row.id for row in rows])
+    unknown = (Facts(), 0, False)
     return [
         KnownLead(
-            row.id, row.queue_id, State(row.state), row.state_reason, row.resolved_at, *known.get(row.id, (Facts(), 0))
+            row.id, row.queue_id, State(row.state), row.state_reason, row.resolved_at, *known.get(row.id, unknown)
         )
         for row in rows
     ]
@@ -137,7 +139,8 @@ def save_outcomes(connection: Connection, outcomes: Sequence[Outcome]) -> None:
             execute_many(connection, statement, columns, rows)
 
 
-def _load_facts(connection: Connection, lead_ids: Sequence[int]) -> Mapping[int, tuple[Facts, int]]:
+def load_facts(connection: Connection, lead_ids: Sequence[int]) -> Mapping[int, tuple[Facts, int, bool]]:
+    """What is recorded of these leads: facts, the newest reply in them, and whether older ones were forgotten."""
     values = {"lead_ids": list(lead_ids)}
     outcomes = connection.execute(_OUTCOMES, values).all()
     if not outcomes:
@@ -152,7 +155,10 @@ def _load_facts(connection: Connection, lead_ids: Sequence[int]) -> Mapping[int,
         deliveries.setdefault(row.lead_id, []).append(
             Delivery(row.key, row.delivery_id, row.name, row.buyer_id, row.status, row.reason, row.revenue)
         )
-    return {row.lead_id: (_read_facts(row, buyers, deliveries), row.last_reply_id) for row in outcomes}
+    return {
+        row.lead_id: (_read_facts(row, buyers, deliveries), row.last_reply_id, row.journal_cut_at is not None)
+        for row in outcomes
+    }
 
 
 def _read_facts(

@@ -11,6 +11,7 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 from worker.store.claims import LEASE
+from worker.store.rechecks import give_up_rechecks
 
 MOST_CRASHES = 3
 _LONGEST_LEASE = 2 * LEASE  # as far ahead as one may seem to be, clocks being what they are
@@ -50,7 +51,9 @@ def rescue_expired_leases(connection: Connection, now: datetime) -> Rescued:
     """Make leads due again whose lease has run out; park those that did so MOST_CRASHES times in a row."""
     values = {"now": now, "longest_lease": _LONGEST_LEASE, "most_crashes": MOST_CRASHES}
     rows = connection.execute(_RESCUE, values).all()
-    parked = [row.lead_id for row in rows if row.parked]
+    poison = [row.lead_id for row in rows if row.parked]
+    # A final lead has its verdict, and nobody waits for another: it is looked at no more.
+    parked = sorted(set(poison) - give_up_rechecks(connection, poison)) if poison else []
     if parked:
         reason = f"parked: polling it was cut short {MOST_CRASHES} times in a row; `lead-resolver redrive` tries again"
         connection.execute(_EXPLAIN_PARKED, {"lead_ids": parked, "reason": reason})

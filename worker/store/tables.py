@@ -113,6 +113,7 @@ leads = Table(
     CheckConstraint(f"queue_id ~ '^{PATTERN}$'", "queue_id_is_plain"),
     Index("ix_leads_by_submission", "submitted_at"),
     Index("ix_leads_unresolved", "account_id", "state", postgresql_where=text("resolved_at is null")),
+    Index("ix_leads_by_resolution", "resolved_at", postgresql_where=text("resolved_at is not null")),
 )
 
 # One row for every lead there is something to ask about, gone as soon as there is not. Each poll writes here twice, so
@@ -137,6 +138,7 @@ watches = Table(
     Column("last_note", Text),  # what the last poll said, in one line
     moment("not_found_since"),
     Column("told_digest", BigInteger),  # of the last reading: an unchanged one is not journalled again
+    Column("is_recheck", Boolean, nullable=False, server_default=text("false")),  # of a final lead: nobody waits for it
     CheckConstraint("(claim_id is null) = (lease_until is null)", "lease_has_an_end"),
     # Leased and parked watches are in neither the way of the claim nor in its index.
     Index(
@@ -146,9 +148,10 @@ watches = Table(
         postgresql_where=text("claim_id is null and next_poll_at is not null"),
     ),
     Index("ix_watches_leased", "lease_until", postgresql_where=text("claim_id is not null")),
+    Index("ix_watches_rechecked", "account_id", postgresql_where=text("is_recheck")),
 )
 
-# The journal: appended to, never changed.
+# The journal: appended to, never changed; forgotten when it is old (see store/forgetting.py).
 replies = Table(
     "replies",
     metadata,
@@ -161,6 +164,7 @@ replies = Table(
     Column("cut", Text),  # what was taken out of the body, if anything
     # One poll tells one thing once: a doubled journal write is refused here, whatever went wrong before it.
     UniqueConstraint("lead_id", "claim_id"),
+    Index("ix_replies_by_age", "received_at"),
 )
 
 # The replies that wait to be turned into facts; replaying a reply puts it here again.
@@ -198,6 +202,8 @@ outcomes = Table(
     moment("processed_at"),
     Column("processed_raw", Text),
     Column("last_reply_id", BigInteger, nullable=False),
+    # Set: replies were forgotten, so what they told is known from here alone.
+    moment("journal_cut_at"),
 )
 
 buyers = Table(

@@ -60,11 +60,12 @@ _TAKE = text("""
     from taken join resolver.replies r on r.id = taken.reply_id order by r.id
 """)
 # The lead of a parked reply is parked with it: asking again would bring the same reply, and kill three more workers. A
-# lead that is locked is just being persisted, so its reply can't be poison after all.
+# lead that is locked is just being persisted, so its reply can't be poison after all; one that is final waits for none.
 _PARK_LEADS = text("""
     with poisoned as (
         select l.id from resolver.leads l
         where l.id = any(array(select lead_id from resolver.unpersisted where reply_id = any(:reply_ids)))
+            and l.resolved_at is null
         for no key update skip locked
     ), parked as (
         update resolver.watches w set next_poll_at = null from poisoned p where w.lead_id = p.id and w.claim_id is null

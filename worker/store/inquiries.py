@@ -26,16 +26,18 @@ class Filter:
 _LEAD = text("""
     select v.*, l.tracked_at, w.next_poll_at, w.watched_since, w.lease_until, w.last_poll_at, w.last_note,
         w.failure_streak, w.crashes, w.not_found_since, w.lead_id is not null as watched,
-        a.paused_until, a.pause_kind, a.pause_reason, l.id as row_id, clock_timestamp() as now
+        a.paused_until, a.pause_kind, a.pause_reason, l.id as row_id, clock_timestamp() as now,
+        r.next_recheck_at, r.recheck_until
     from reporting.leads v
     join resolver.accounts a on a.name = v.account
     join resolver.leads l on l.account_id = a.id and l.queue_id = v.queue_id
-    left join resolver.watches w on w.lead_id = l.id
+    left join resolver.watches w on w.lead_id = l.id and not w.is_recheck
+    left join resolver.rechecks r on r.lead_id = l.id
     where v.queue_id = :queue_id and (cast(:account as text) is null or v.account = :account)
 """)
 
 _REPLIES = text("""
-    select r.received_at, r.http_status, length(r.body) as characters, r.cut,
+    select r.id, r.received_at, r.http_status, length(r.body) as characters, r.cut,
         case when u.reply_id is null then 'persisted' else coalesce(u.parked_because, 'waiting') end as persisted
     from resolver.replies r left join resolver.unpersisted u on u.reply_id = r.id
     where r.lead_id = :lead_id order by r.id
@@ -47,10 +49,10 @@ _LIST = text("""
     from reporting.leads v
     join resolver.accounts a on a.name = v.account
     join resolver.leads l on l.account_id = a.id and l.queue_id = v.queue_id
-    left join resolver.watches w on w.lead_id = l.id
+    left join resolver.watches w on w.lead_id = l.id and not w.is_recheck
     where (cast(:account as text) is null or v.account = :account)
         and (cast(:state as text) is null or v.state = :state)
-        and (cast(:campaign as text) is null or v.campaign_id = :campaign or v.campaign_name = :campaign)
+        and (cast(:campaign as text) is null or lower(:campaign) in (lower(v.campaign_id), lower(v.campaign_name)))
         and (not :overdue or w.next_poll_at < clock_timestamp() - interval '5 seconds')
     order by v.submitted_at desc, l.id desc limit :limit
 """)
@@ -108,7 +110,10 @@ _PERIOD = """submitted_at >= coalesce(cast(:first as date), '-infinity'::date)
 
 
 def read_leads(connection: Connection, queue_id: str, account: str | None) -> list[Row]:
-    """Every lead of that queue ID (one an account), each with its buyers, deliveries, events and replies."""
+    """Every lead of that queue ID (one an account), each with its buyers, deliveries, events and replies.
+
+    `row_id` is the lead's own, for asking on; it is nobody else's business.
+    """
     leads = _rows(connection, _LEAD, {"queue_id": queue_id, "account": account})
     return [_add_children(connection, lead) for lead in leads]
 
@@ -156,7 +161,7 @@ def _add_children(connection: Connection, lead: Row) -> Row:
         rows = [{k: v for k, v in row.items() if k not in values} for row in _rows(connection, statement, values)]
         # The view counts them, NULL where no reply had the block; here they stand themselves.
         lead[child] = None if child != "events" and lead[child] is None else rows
-    lead["replies"] = _rows(connection, _REPLIES, {"lead_id": lead.pop("row_id")})
+    lead["replies"] = _rows(connection, _REPLIES, {"lead_id": lead["row_id"]})
     return lead
 
 

@@ -1,0 +1,107 @@
+"""Folding: what one reply after the other makes of a lead. Pure; the same for persistence, replay and explanation.
+
+Neighbours: `worker.results` records what comes of it, `worker.evidence` says which reply a fact is from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from worker.domain.changes import describe_changes
+from worker.domain.classify import Meaning, Reading, classify_reply
+from worker.domain.facts import Facts, derive_facts, merge_facts
+from worker.domain.lifecycle import FINAL, State, may_become
+from worker.leadbyte.wire import decode_text
+from worker.store.leads import Move
+from worker.store.outcomes import Seen
+from worker.store.worklist import JournalledReply
+
+# LeadByte's clock may be a little ahead of ours; a `processed` stamp further in the future than this is no such stamp.
+CLOCK_SLACK = timedelta(minutes=5)
+
+
+@dataclass(slots=True)
+class Folding:
+    """One lead while its replies are being folded in: what is known so far, and the moves that led there."""
+
+    lead_id: int
+    queue_id: str
+    state: State
+    state_reason: str | None
+    resolved_at: datetime | None
+    facts: Facts
+    last_reply_id: int = 0
+    journal_is_cut: bool = False
+    moves: list[Move] = field(default_factory=list)
+    seen: dict[str, Seen] = field(default_factory=dict)  # deliveries by key
+
+
+def fold_reply(lead: Folding, reply: JournalledReply) -> Reading:
+    """Join what one reply tells to what is known: the whole meaning of a reply, as a pure step; how it was read."""
+    decoded = decode_text(reply.body)
+    reading = classify_reply(lead.queue_id, reply.http_status, decoded.document, decoded.text)
+    lead.last_reply_id = reply.reply_id
+    if reading.meaning not in {Meaning.TOLD, Meaning.UNKNOWN_STATUS}:
+        return reading
+    known, was_final = lead.facts, lead.state in FINAL
+    facts = merge_facts(known, reading.facts)
+    for delivery in reading.facts.deliveries or ():
+        first_at, _ = lead.seen.get(delivery.key, (reply.received_at, None))
+        lead.seen[delivery.key] = (first_at, reply.received_at)
+    if reading.state is not None and reading.state is not lead.state:
+        _move(lead, reading, reading.state, reply, facts)
+    lead.facts = derive_facts(facts, lead.state)
+    if was_final and (changes := describe_changes(known, lead.facts)):
+        _note_changes(lead, changes, reply)
+    return reading
+
+
+def _note_changes(lead: Folding, changes: str, reply: JournalledReply) -> None:
+    """After the verdict money and buyers still change: in the event of the move, or in one of its own."""
+    if lead.moves and lead.moves[-1].reply_id == reply.reply_id:
+        lead.moves[-1] = replace(lead.moves[-1], cause=f"{lead.moves[-1].cause}; {changes}")
+        return
+    _stay(lead, f"changed after final: {changes}", reply)
+
+
+def _move(lead: Folding, reading: Reading, state: State, reply: JournalledReply, facts: Facts) -> None:
+    if lead.state is State.ABANDONED:
+        if state not in FINAL:
+            return  # we gave up on this lead, and "not yet" is no reason to begin again
+        reopen_abandoned(lead)
+    if not may_become(lead.state, state):
+        _stay(lead, f"regressed: {reading.reason}; kept {lead.state}", reply)
+        return
+    resolved_at = (lead.resolved_at or _resolved_at(facts, reply)) if state in FINAL else None
+    said = _say_reason(reading, facts)
+    add_move(lead, Move(lead.lead_id, lead.state, state, reading.reason, reply.reply_id, said, resolved_at))
+
+
+def _stay(lead: Folding, cause: str, reply: JournalledReply) -> None:
+    """An event without a change of state."""
+    reason, resolved_at = lead.state_reason, lead.resolved_at
+    add_move(lead, Move(lead.lead_id, lead.state, lead.state, cause, reply.reply_id, reason, resolved_at))
+
+
+def reopen_abandoned(lead: Folding) -> None:
+    """We gave up while the verdict was waiting to be persisted: it counts all the same."""
+    if lead.state is State.ABANDONED:
+        add_move(lead, Move(lead.lead_id, State.ABANDONED, State.QUEUED, "a verdict arrived after all"))
+
+
+def add_move(lead: Folding, move: Move) -> None:
+    """Move the lead, and keep the move to be carried out."""
+    lead.moves.append(move)
+    lead.state, lead.state_reason, lead.resolved_at = move.to_state, move.state_reason, move.resolved_at
+
+
+def _say_reason(reading: Reading, facts: Facts) -> str:
+    detail = facts.result_reason
+    says_more = detail is not None and detail != "OK" and detail not in reading.reason
+    return f"{reading.reason} ({detail})" if says_more else reading.reason
+
+
+def _resolved_at(facts: Facts, reply: JournalledReply) -> datetime:
+    stamp = facts.processed_at
+    return stamp if stamp is not None and stamp <= reply.received_at + CLOCK_SLACK else reply.received_at
