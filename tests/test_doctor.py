@@ -71,7 +71,8 @@ def test_where_all_is_well_every_line_says_so(diagnose: Diagnose) -> None:
     findings = diagnose()
     assert {found.mark for found in findings} == {Mark.OK}, findings
     subjects = {found.subject for found in findings}
-    assert subjects == {"Postgres", "clocks", "schema", "reporting", "intake", "beat", "Redis", "account acme"}
+    assert subjects == {"Postgres", "clocks", "schema", "reporting", "intake", "beat", "Redis", "account acme",
+                        "re-checks"}  # fmt: skip
     assert run_command(["doctor"]) == 0
 
 
@@ -127,6 +128,15 @@ def test_a_schema_behind_is_a_failure_that_names_the_command(diagnose: Diagnose,
         (said,) = pick(diagnose(DATABASE_URL=replace_database(database_url, name)), "schema", Mark.FAILED)
         connection.execute(f"drop database {name} with (force)")
     assert said.startswith("at nothing, needs ")
+
+
+@pytest.mark.usefixtures("healthy")
+def test_rechecks_are_said_to_be_off_or_how_they_are_made(diagnose: Diagnose) -> None:
+    (off,) = [finding for finding in diagnose() if finding.subject == "re-checks"]
+    assert (off.mark, "LEAD_RESOLVER_RECHECK_DAYS" in off.text) == (Mark.OK, True)
+    (on,) = [finding for finding in diagnose(LEAD_RESOLVER_RECHECK_DAYS="7") if finding.subject == "re-checks"]
+    said = "every 24 h for 7 days, on at most 10% of each account's requests: 0 leads, 0 of them due"
+    assert (on.mark, on.text) == (Mark.OK, said)
 
 
 @pytest.mark.usefixtures("healthy")

@@ -74,6 +74,44 @@ def test_show_as_json_has_every_column_and_everything_beneath(told: Cli) -> None
     assert [reply["persisted"] for reply in lead["replies"]] == ["persisted"]
 
 
+def test_show_names_the_reply_behind_each_fact(told: Cli) -> None:
+    lead = told("show", LEAD, "--json").document
+    (reply,) = lead["replies"]
+    for fact in ("campaign_accepted", "campaign_name", "sold", "revenue", "payout", "buyer 4", "delivery 70"):
+        explained = lead["explained"][fact]
+        assert (explained["reply"], explained["said"]) == (reply["id"], "LeadByte says: Approved")
+        assert explained["received_at"] == reply["received_at"]
+    assert lead["explained"]["revenue"]["value"] == lead["revenue"]
+    assert "row_id" not in lead
+    assert told("show", "lead-0000-waiting", "--json").document["explained"] == {}
+
+
+def test_show_prints_the_reply_behind_each_fact_or_that_it_is_no_longer_kept(told: Cli, sql: Sql) -> None:
+    (line,) = [line for line in told("show", LEAD).out.splitlines() if line.strip().startswith("revenue")]
+    ((reply,),) = sql("select r.id from resolver.replies r join resolver.leads l on l.id = lead_id"
+                      " where queue_id = %s", LEAD)  # fmt: skip
+    assert line.split()[:4] == ["revenue", "12.50", "reply", f"{reply},"]
+    sql("delete from resolver.replies")
+    (line,) = [line for line in told("show", LEAD).out.splitlines() if line.strip().startswith("revenue")]
+    assert line.split(maxsplit=2)[2].strip() == "from a reply no longer kept"
+
+
+def test_show_says_when_a_final_lead_is_looked_at_again(told: Cli, sql: Sql) -> None:
+    assert "looked at again" not in told("show", LEAD).out
+    sql("insert into resolver.rechecks select id, account_id, now() + interval '20 h', now() + interval '3 days'"
+        " from resolver.leads where queue_id = %s", LEAD)  # fmt: skip
+    assert "It is looked at again in 20 h, and so on until " in " ".join(told("show", LEAD).out.split())
+
+
+def test_a_recheck_shows_nobody_as_overdue(told: Cli, sql: Sql) -> None:
+    sql("insert into resolver.watches (lead_id, account_id, queue_id, watched_since, next_poll_at, is_recheck)"
+        " select id, account_id, queue_id, now(), now() - interval '1 h', true"
+        " from resolver.leads where queue_id = %s", LEAD)  # fmt: skip
+    assert told("list", "--overdue", "--json").document == []
+    assert told("list", "--state", "approved", "--json").document[0]["next_poll_at"] is None
+    assert told("show", LEAD, "--json").document["watched"] is False
+
+
 def test_blocks_nobody_told_are_null_in_json(told: Cli) -> None:
     lead = told("show", "lead-0000-waiting", "--json").document
     assert (lead["buyers"], lead["deliveries"], lead["sold"]) == (None, None, None)
@@ -143,6 +181,7 @@ def test_show_says_by_what_a_lead_is_final(told: Cli) -> None:
         (["--state", "quarantined"], set()),
         (["--campaign", "565"], {"sold"}),
         (["--campaign", "Life [cover]"], {"sold"}),
+        (["--campaign", "LIFE [COVER]"], {"sold"}),
         (["--account", "acme"], {"sold", "refused", "waiting"}),
         (["--account", "other"], set()),
         (["--overdue"], {"waiting"}),

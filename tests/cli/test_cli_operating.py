@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any
 
 import psycopg
@@ -176,3 +178,8 @@ def test_redriving_needs_leads_or_all(cli: Cli) -> None:
     said = cli("redrive")
     assert said.code == 2
     assert "--all" in said.complaint
+
+
+def test_the_version_is_told(command: Cli) -> None:
+    said = command("--version")
+    assert (said.code, said.out) == (0, f"lead-resolver {version('lead-resolver')}\n")

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, TextClause, text
 from sqlalchemy.engine import make_url
 
 from worker.local.postgres import EmbeddedPostgres
-from worker.store import accounts, claims, rescue, settling, worklist
+from worker.store import accounts, claims, forgetting, rechecks, rescue, settling, worklist
 from worker.store.db import open_engine
 
 NOW = datetime.now(UTC)
@@ -31,9 +31,18 @@ FILL = f"""
     insert into resolver.replies (lead_id, claim_id, received_at, http_status, body)
         select id, 1, '{NOW}', 200, '{{}}' from resolver.leads where id % 2 = 0;
     insert into resolver.unpersisted (reply_id, lead_id) select id, lead_id from resolver.replies where id % 10 = 0;
+    insert into resolver.leads (account_id, queue_id, state, resolved_at)
+        select 1 + (n % 2), 'final-' || lpad(n::text, 6, '0'), 'approved', timestamptz '{NOW}' - interval '1 min' * n
+        from generate_series(1, 50000) n;
+    insert into resolver.rechecks (lead_id, account_id, next_recheck_at, recheck_until)
+        select id, account_id, timestamptz '{NOW}' + interval '1 s' * (id % 3600 - 60), '{NOW}'
+        from resolver.leads where resolved_at is not null;
+    insert into resolver.replies (lead_id, claim_id, received_at, http_status, body)
+        select id, 2, resolved_at, 200, '{{}}' from resolver.leads where resolved_at is not null;
     analyze;
 """
 
+RECHECK = {"account": "acme", "now": NOW, "every": timedelta(days=1), "gap": timedelta(seconds=1), "most": 100}
 CLAIM = {"claim": 5, "until": NOW, "account": 1, "now": NOW, "suspects": False, "oldest": 100, "newest": 100}
 RESCUE = {"now": NOW, "longest_lease": timedelta(minutes=2), "most_crashes": 3}
 SETTLED = {
@@ -89,6 +98,21 @@ STATEMENTS: dict[str, tuple[TextClause, dict[str, Any], str, str]] = {
         {"lead_ids": list(range(1, 501)), "reply_ids": list(range(1, 501))},
         "unpersisted",
         "ix_unpersisted_by_lead",
+    ),
+    "start rechecks": (rechecks._START, RECHECK, "rechecks", "ix_rechecks_due"),
+    "count rechecks": (rechecks._COUNT_STARTED, RECHECK, "watches", "ix_watches_rechecked"),
+    "end of rechecks": (rechecks._FORGET_OVER, RECHECK, "rechecks", "ix_rechecks_due"),
+    "late finals": (
+        rechecks._NEXT_FINALS,
+        {"since": NOW - timedelta(days=7), "now": NOW, "most": 1000},
+        "leads",
+        "ix_leads_by_resolution",
+    ),
+    "forget replies": (
+        forgetting._FORGET,
+        {"before": NOW - timedelta(days=34), "now": NOW, "most": 2000},
+        "replies",
+        "ix_replies_by_age",
     ),
     "journal": (worklist._JOURNAL, {"lead_ids": list(range(1, 501))}, "replies", "uq_replies_lead_id_claim_id"),
 }

@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
 
-from worker.results import _persist_batch
+from worker.results import _persist_batch, refold_leads
 from worker.store.claims import Claim
 from worker.store.db import transaction
+from worker.store.forgetting import forget_old_replies
 from worker.store.settling import JournalEntry, journal_replies
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -117,3 +118,19 @@ def test_a_history_persisted_in_one_batch_equals_it_persisted_reply_by_reply(
     with transaction(engine) as connection:
         for name in leads:
             assert connection.execute(FACTS, {"queue_id": name}).one() == single
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=st.lists(records, min_size=1, max_size=5), forgotten=st.integers(1, 5))
+def test_replaying_what_is_left_of_a_journal_gives_what_the_whole_of_it_gave(
+    engine: Engine, history: list[dict[str, Any]], forgotten: int
+) -> None:
+    with transaction(engine) as connection:
+        lead_id = prepare(connection)["lead-single"]
+    journal(engine, lead_id, "lead-single", enumerate(history))
+    _persist_batch(engine, 500, suspects=False)
+    with transaction(engine) as connection:
+        before = connection.execute(FACTS, {"queue_id": "lead-single"}).one()
+        forget_old_replies(connection, NOON + timedelta(seconds=forgotten - 0.5), NOON)
+        refold_leads(connection, [lead_id])
+        assert connection.execute(FACTS, {"queue_id": "lead-single"}).one()[:3] == before[:3]

@@ -76,7 +76,9 @@ _START = text(f"""
     with started as (
         update resolver.rechecks set next_recheck_at =
             cast(:now as timestamptz) + cast(:every as interval) * (0.9 + 0.2 * random())
-        where lead_id = any(array({_DUE} order by r.next_recheck_at limit :most for update of r skip locked))
+        where lead_id = any(array({_DUE}
+            and not exists (select from resolver.watches w where w.lead_id = r.lead_id)
+            order by r.next_recheck_at limit :most for update of r skip locked))
         returning lead_id, told_digest
     ), numbered as (select *, row_number() over () - 1 as position from started)
     insert into resolver.watches
