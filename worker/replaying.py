@@ -15,6 +15,7 @@ from worker.results import refold_leads
 from worker.store.db import transaction
 from worker.store.journal import Chosen, Snapshot, choose_leads, read_snapshot
 from worker.store.outcomes import lock_leads
+from worker.store.rechecks import Recheck
 
 PAGE = 50  # leads in one transaction: their whole journals must fit into its bound
 
@@ -37,28 +38,33 @@ class Replayed:
     changes: tuple[Change, ...]
 
 
-def replay(engine: Engine, chosen: Chosen, *, dry_run: bool) -> Iterator[Replayed]:
-    """Replay the journal of the chosen leads, page by page; each yielded page is committed, or rolled back if dry."""
+def replay(engine: Engine, chosen: Chosen, *, dry_run: bool, recheck: Recheck | None = None) -> Iterator[Replayed]:
+    """Replay the journal of the chosen leads, page by page; each yielded page is committed, or rolled back if dry.
+
+    `recheck`: how those that become final by it are looked at again; None: they are not.
+    """
     after = 0
-    while (page := _replay_page(engine, chosen, after, dry_run=dry_run)) is not None:
+    while (page := _replay_page(engine, chosen, after, recheck, dry_run=dry_run)) is not None:
         after, replayed = page
         yield replayed
 
 
-def _replay_page(engine: Engine, chosen: Chosen, after: int, *, dry_run: bool) -> tuple[int, Replayed] | None:
+def _replay_page(
+    engine: Engine, chosen: Chosen, after: int, recheck: Recheck | None, *, dry_run: bool
+) -> tuple[int, Replayed] | None:
     with transaction(engine, keep=not dry_run) as connection:
         lead_ids = choose_leads(connection, chosen, after, PAGE)
         if not lead_ids:
             return None
         # Locked before looking: what is persisted meanwhile is no change of ours.
         incomplete = sum(lead.journal_is_cut for lead in lock_leads(connection, lead_ids))
-        changes = tuple(_replay_leads(connection, lead_ids))
+        changes = tuple(_replay_leads(connection, lead_ids, recheck))
     return lead_ids[-1], Replayed(len(lead_ids), incomplete, changes)
 
 
-def _replay_leads(connection: Connection, lead_ids: list[int]) -> Iterator[Change]:
+def _replay_leads(connection: Connection, lead_ids: list[int], recheck: Recheck | None) -> Iterator[Change]:
     before = read_snapshot(connection, lead_ids)
-    refold_leads(connection, lead_ids)
+    refold_leads(connection, lead_ids, recheck)
     yield from _compare(before, read_snapshot(connection, lead_ids))
 
 

@@ -15,7 +15,7 @@ from itertools import zip_longest
 import structlog
 from sqlalchemy import Connection, Engine
 
-from worker.domain.facts import Facts
+from worker.domain.facts import Facts, derive_facts, merge_facts
 from worker.domain.lifecycle import FINAL, State, may_become
 from worker.failpoints import reach
 from worker.folding import Folding, add_move, fold_reply, reopen_abandoned
@@ -81,12 +81,12 @@ def _persist_attempted(engine: Engine, attempt: Attempt, recheck: Recheck | None
     return Persisted(len(replies), final)
 
 
-def refold_leads(connection: Connection, lead_ids: Sequence[int]) -> None:
+def refold_leads(connection: Connection, lead_ids: Sequence[int], recheck: Recheck | None = None) -> None:
     """Derive the facts of these leads anew from their whole journal, parked replies included, with today's reader."""
     leads = list(_lock_foldings(connection, lead_ids).values())
     take_parked_replies(connection, [lead.lead_id for lead in leads])
     _replay_journals(connection, leads)
-    _save(connection, leads)
+    _save(connection, leads, recheck)
 
 
 def _save(connection: Connection, leads: list[Folding], recheck: Recheck | None = None) -> None:
@@ -119,12 +119,19 @@ def _fold_all(connection: Connection, leads: dict[int, Folding], replies: Iterab
 def _replay_journals(connection: Connection, leads: Sequence[Folding]) -> None:
     """A reply that newer ones have overtaken can't be folded in on top of them: the facts are derived anew from all.
 
-    Where old replies were forgotten, from those left on top of what is recorded: nothing else has their facts.
+    Where old replies were forgotten, what those that are left tell is laid over what is recorded: nothing else has the
+    facts of the others.
     """
-    lead_ids = [lead.lead_id for lead in leads]
     anew = {lead.lead_id: _begin_anew(lead) for lead in leads}
-    for reply in read_journal(connection, lead_ids):
-        fold_reply(anew[reply.lead_id], reply)
+    told = dict.fromkeys(anew, Facts())
+    for reply in read_journal(connection, list(anew)):
+        reading = fold_reply(anew[reply.lead_id], reply)
+        told[reply.lead_id] = merge_facts(told[reply.lead_id], reading.facts)
+    for lead in leads:
+        if lead.journal_is_cut:
+            # Not as folded: a buyer's first "Unsold", met in today's final state, would leave a revenue of nothing.
+            state = anew[lead.lead_id].state
+            anew[lead.lead_id].facts = derive_facts(merge_facts(lead.facts, told[lead.lead_id]), state)
     renewed = [lead for lead in leads if _take_over(lead, anew[lead.lead_id])]
     forget_rows(connection, [lead.lead_id for lead in renewed if not lead.journal_is_cut])
 

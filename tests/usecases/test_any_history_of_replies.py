@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
 
@@ -121,6 +121,14 @@ def test_a_history_persisted_in_one_batch_equals_it_persisted_reply_by_reply(
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(
+    history=[
+        {"status": "Queued"},
+        {"status": "Queued", "buyers": [{"id": 1, "status": "Unsold"}]},
+        {"status": "Approved", "buyers": [{"id": 1, "status": "Sold"}]},
+    ],
+    forgotten=1,
+)
 @given(history=st.lists(records, min_size=1, max_size=5), forgotten=st.integers(1, 5))
 def test_replaying_what_is_left_of_a_journal_gives_what_the_whole_of_it_gave(
     engine: Engine, history: list[dict[str, Any]], forgotten: int

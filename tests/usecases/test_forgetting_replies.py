@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -17,7 +18,7 @@ from worker.rescue import sweep
 from worker.results import persist_replies
 from worker.store.db import read_clock, transaction
 from worker.store.forgetting import forget_old_replies
-from worker.store.journal import Chosen
+from worker.store.journal import Chosen, SubmissionAnswer, journal_submission_answers
 
 Sql = Callable[..., list[tuple[Any, ...]]]
 Reply = Callable[..., None]
@@ -162,3 +163,22 @@ def test_a_reply_that_comes_after_the_cut_joins_what_is_known(engine: Engine, re
     reply(LEAD, {**APPROVED, "status": "Returned"})
     persist_replies(engine)
     assert facts_of(LEAD, "state", "deliveries") == {"state": "returned", "deliveries": 1}
+
+
+def test_the_answer_to_a_submission_is_not_told_again_when_it_was_forgotten(
+    engine: Engine, lead_of: Callable[[str], int], facts_of: Facts, sql: Sql
+) -> None:
+    def hand_over() -> None:
+        body = json.dumps({"status": "Success", "records": [{"queueId": LEAD, **APPROVED}]})
+        with transaction(engine) as connection:
+            journal_submission_answers(connection, "acme", [SubmissionAnswer(LEAD, body, None)])
+        persist_replies(engine)
+
+    lead_of(LEAD)
+    hand_over()
+    sql("update resolver.outcomes set revenue = 9")
+    age(sql, 401)
+    sweep(engine, keep_replies=KEEP)
+    hand_over()
+    assert count_replies(sql) == 0
+    assert facts_of(LEAD, "revenue") == {"revenue": 9}

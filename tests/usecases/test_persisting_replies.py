@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from worker import results
+from worker import folding, results
+from worker.folding import Folding
 from worker.results import persist_replies
 from worker.store.db import transaction
 from worker.store.worklist import JournalledReply, attempt_replies
@@ -320,9 +321,9 @@ def test_a_reply_that_cannot_be_folded_is_parked_and_stops_no_other(
 ) -> None:
     for number in range(6):
         reply(f"lead-{number:05}", APPROVED)
-    fold = results.fold_reply
+    fold = folding.fold_reply
 
-    def fail_on_one(lead: results.Folding, told: JournalledReply) -> None:
+    def fail_on_one(lead: Folding, told: JournalledReply) -> None:
         if lead.queue_id == "lead-00002":
             raise ValueError("a defect of ours")
         fold(lead, told)

@@ -12,8 +12,10 @@ from pydantic import SecretStr
 from sqlalchemy import Engine
 
 from worker.accounts import Account
+from worker.domain import classify
 from worker.domain.backoff import LadderSchedule
 from worker.domain.decide import RECHECK_TRIES, Policy
+from worker.domain.lifecycle import State
 from worker.leadbyte.client import LeadByteClient, Question
 from worker.leadbyte.requests_transport import RequestsTransport
 from worker.polling import Poller, poll_account
@@ -269,3 +271,14 @@ def test_a_recheck_that_kills_its_workers_is_dropped_and_the_lead_stays_final(
     assert sweep(engine, HOW).parked == 0
     assert sql("select count(*) from resolver.watches") == [(0,)]
     assert sql("select state, state_reason from resolver.leads") == reason
+
+
+def test_a_lead_that_becomes_final_by_a_replay_is_enrolled(
+    engine: Engine, resolve: Callable[..., None], sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve("sandbox-unknownstatus-replayed")
+    assert sql("select count(*) from resolver.rechecks") == [(0,)]
+    words = {**classify.STATUS_WORDS, "transmogrified": State.APPROVED}
+    monkeypatch.setattr(classify, "STATUS_WORDS", words)
+    assert [len(page.changes) for page in replay(engine, Chosen(), dry_run=False, recheck=HOW)] == [1]
+    assert sql("select count(*) from resolver.rechecks") == [(1,)]

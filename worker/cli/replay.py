@@ -12,6 +12,7 @@ from worker.cli.common import AccountOption, AsJson, command_engine
 from worker.cli.output import err, out, print_json
 from worker.replaying import Change, Replayed
 from worker.replaying import replay as replay_journal
+from worker.runtime import read_recheck
 from worker.store.journal import Chosen
 
 app = typer.Typer()
@@ -32,7 +33,7 @@ def replay(
     chosen = Chosen(account, queue_ids or None, None if since is None else since.replace(tzinfo=UTC))
     leads, incomplete, changes = 0, 0, list[Change]()
     with command_engine() as engine:
-        for page in replay_journal(engine, chosen, dry_run=dry_run):
+        for page in replay_journal(engine, chosen, dry_run=dry_run, recheck=read_recheck()):
             leads += page.leads
             incomplete += page.incomplete
             changes += page.changes

@@ -34,7 +34,8 @@ class SubmissionAnswer:
 
 _ANSWER_COLUMNS = {"queue_id": "text", "body": "text", "cut": "text"}
 
-# Claim 0 is the submission: there is one a lead, so handing its answer over twice tells it once.
+# Claim 0 is the submission: there is one a lead, so handing its answer over twice tells it once; also when it has been
+# forgotten meanwhile.
 _JOURNAL_ANSWERS = text(f"""
     with journalled as (
         insert into resolver.replies (lead_id, claim_id, received_at, http_status, body, cut)
@@ -42,6 +43,8 @@ _JOURNAL_ANSWERS = text(f"""
         from {unnest(_ANSWER_COLUMNS, "s")}
         join resolver.accounts a on a.name = :account
         join resolver.leads l on l.account_id = a.id and l.queue_id = s.queue_id
+        where not exists (
+            select from resolver.outcomes o where o.lead_id = l.id and o.journal_cut_at is not null)
         on conflict (lead_id, claim_id) do nothing
         returning id, lead_id
     )

@@ -36,6 +36,7 @@ _ENROL = """
         l.resolved_at + cast(:lasts as interval), w.told_digest
     from resolver.leads l left join resolver.watches w on w.lead_id = l.id
     where l.id = any({lead_ids}) and l.resolved_at > cast(:now as timestamptz) - cast(:lasts as interval)
+    order by l.id  -- one order for everybody who enrols
     on conflict (lead_id) do update set recheck_until = excluded.recheck_until,
         told_digest = coalesce(excluded.told_digest, rechecks.told_digest)
     where (rechecks.recheck_until, rechecks.told_digest) is distinct from
