@@ -38,6 +38,12 @@ class Account:
     api_key_file: Path | None = None
     requests_per_day: int | None = None  # None: any number
 
+    @property
+    def mean_requests_per_second(self) -> float:
+        """What the account may be asked in the long run."""
+        a_day = self.requests_per_day
+        return self.requests_per_second if a_day is None else min(self.requests_per_second, a_day / 86_400)
+
     def read_key(self) -> SecretStr:
         """The key as it is now: a key file is read each time, so that a rotated key is picked up at once."""
         key = self.api_key if self.api_key_file is None else _read_key_file(self.name, self.api_key_file)

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine
 
 from worker.store.accounts import count_due_leads, pause_unconfigured
 from worker.store.db import read_clock, transaction
+from worker.store.pressure import read_pressure
 from worker.store.rechecks import START_EVERY, Recheck, start_rechecks
 from worker.store.ticks import SWEEP_EVERY, TICK_EVERY, count_live_claims, has_unpersisted, read_longest_wait, take_duty
 
@@ -41,7 +42,7 @@ class Hints:
 
 @dataclass(frozen=True, slots=True)
 class Rechecks:
-    """How final leads are looked at again, and what each account may be asked a second."""
+    """How final leads are looked at again, and what each account may be asked a second, all day long."""
 
     how: Recheck
     requests_per_second: Mapping[str, float]
@@ -66,16 +67,17 @@ def plan_hints(engine: Engine, configured: Collection[str], batch_size: int, rec
 
 
 def _start_rechecks(connection: Connection, rechecks: Rechecks, due: Mapping[str, int], now: datetime) -> None:
-    """The share of each account's budget until the next turn; none where open leads need all of it, or it is paused."""
+    """The share of each account's budget until the next turn; none where open leads need it, or it is paused."""
     for account, requests_per_second in rechecks.requests_per_second.items():
         share = rechecks.how.share * requests_per_second
         interval = max(START_EVERY, timedelta(seconds=1 / share))  # a small share is one request now and then
         is_busy = due.get(account, 0) > requests_per_second * START_EVERY.total_seconds()
         if account not in due or is_busy or not take_duty(connection, f"recheck {account}", interval, now):
             continue
-        most = max(1, int(share * interval.total_seconds()))
-        started = start_rechecks(connection, account, most, interval / most, rechecks.how.every)
-        if started:
+        # One at least: where there are no other requests, it is their answers that end the strain.
+        borne = read_pressure(connection, account).pressure.share
+        most = max(1, int(share * interval.total_seconds() * borne))
+        if started := start_rechecks(connection, account, most, interval / most, rechecks.how.every):
             log.info("rechecks_started", account=account, leads=started)
 
 

@@ -63,7 +63,7 @@ def _quiet(run: Callable[..., str]) -> Callable[..., str]:
 def schedule() -> str:
     """The tick: hint at what Postgres says is due."""
     accounts, recheck = runtime.read_accounts(), runtime.read_recheck()
-    rates = {name: account.requests_per_second for name, account in accounts.items()}
+    rates = {name: account.mean_requests_per_second for name, account in accounts.items()}
     hints = plan_hints(
         runtime.open_process_engine(),
         list(accounts),

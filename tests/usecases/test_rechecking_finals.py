@@ -210,6 +210,9 @@ def test_no_more_is_started_than_the_share_of_the_budget_and_nothing_twice(
     assert start(rate=10.0) == 10
     sql("delete from resolver.watches")
     assert start(rate=0.5) == 1  # one in twenty seconds
+    sql("delete from resolver.watches")
+    sql("update resolver.accounts set rate_share = 0.5")  # LeadByte is strained
+    assert start(rate=10.0) == 5
 
 
 def test_the_share_holds_however_often_somebody_ticks(
