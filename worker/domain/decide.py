@@ -86,15 +86,15 @@ def digest_reading(reading: Reading) -> int:
 
 def _step_after_recheck(lead: PolledLead, reading: Reading, now: datetime, chance: float) -> Step:
     """A final lead was looked at again: whatever came of it, it stays final, and is left alone until the next look."""
-    has_failed, is_unknown = reading.meaning is Meaning.FAILED, reading.meaning is Meaning.NOT_FOUND
-    says_nothing = is_unknown or (has_failed and not reading.is_unreadable)
+    has_failed = reading.meaning is Meaning.FAILED
+    says_nothing = reading.meaning is Meaning.NOT_FOUND or (has_failed and not reading.is_unreadable)
     digest = lead.told_digest if says_nothing else digest_reading(reading)
     return Step(
         now + spread(RECHECK_RETRY, chance),
         answered=not has_failed,
         failed=has_failed,
         journalled=digest != lead.told_digest,
-        not_found_since=(lead.not_found_since or now) if is_unknown else lead.not_found_since if has_failed else None,
+        not_found_since=lead.not_found_since,
         told_digest=digest,
         ends_recheck=not has_failed or lead.failure_streak + 1 >= RECHECK_TRIES,
         note=reading.reason,
