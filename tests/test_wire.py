@@ -66,7 +66,10 @@ def test_an_integer_of_any_length_stays_text(digits: int, sign: bytes) -> None:
         b"[" * MANY,
         b'{"a":' * (MANY // 5),
         b'"' + b"\\" * MANY,
-        b"\xef\xbb\xbf" * 2 + b"{}",
+        b"Warning: x\n{} {}",
+        b'Warning: x\n{"records":[{"queueId":"q"}',
+        b'[{"queueId":"q"}',
+        b'{"a":1} trailing',
         b'{"a":"raw \x00 nul"}',
         b'{"records":[{"queueId":"ac1e02',
         b"<html>",
@@ -114,25 +117,38 @@ def journal(document: JSON, *, keep_lead_data: bool = False) -> tuple[JSON, str 
 
 def place(name: str, where: str) -> tuple[JSON, JSON]:
     """A document with lead data at a place, and the same one without."""
-    block = {name: LEAD}
+    block: dict[str, JSON] = {name: LEAD}
+    names: dict[str, JSON] = {"leadFieldsPresent": ["email"]}
     documents: dict[str, tuple[JSON, JSON]] = {
-        "root": ({"records": [RECORD], **block}, {"records": [RECORD]}),
-        "record": ({"records": [{**RECORD, **block}]}, {"records": [RECORD]}),
-        "one record": ({"records": {**RECORD, **block}}, {"records": RECORD}),
-        "record by id": ({"records": {"17": {**RECORD, **block}}}, {"records": {"17": RECORD}}),
-        "result": ({"Results": [{**RECORD, **block}]}, {"Results": [RECORD]}),
-        "response": ({"records": [{**RECORD, "response": block}]}, {"records": [{**RECORD, "response": {}}]}),
+        "root": ({"records": [RECORD], **block}, {"records": [RECORD], **names}),
+        "record": ({"records": [{**RECORD, **block}]}, {"records": [{**RECORD, **names}]}),
+        "one record": ({"records": {**RECORD, **block}}, {"records": {**RECORD, **names}}),
+        "record by id": ({"records": {"17": {**RECORD, **block}}}, {"records": {"17": {**RECORD, **names}}}),
+        "result": ({"Results": [{**RECORD, **block}]}, {"Results": [{**RECORD, **names}]}),
+        "in data": ({"data": [{**RECORD, **block}]}, {"data": [{**RECORD, **names}]}),
+        "response": ({"records": [{**RECORD, "response": block}]}, {"records": [{**RECORD, "response": names}]}),
         "response by id": (
             {"records": {"17": {**RECORD, "response": block}}},
-            {"records": {"17": {**RECORD, "response": {}}}},
+            {"records": {"17": {**RECORD, "response": names}}},
         ),
-        "bare record": ({**RECORD, **block}, RECORD),
-        "list": ([{**RECORD, **block}], [RECORD]),
+        "bare record": ({**RECORD, **block}, {**RECORD, **names}),
+        "list": ([{**RECORD, **block}], [{**RECORD, **names}]),
     }
     return documents[where]
 
 
-PLACES = ("root", "record", "one record", "record by id", "result", "response", "response by id", "bare record", "list")
+PLACES = (
+    "root",
+    "record",
+    "one record",
+    "in data",
+    "record by id",
+    "result",
+    "response",
+    "response by id",
+    "bare record",
+    "list",
+)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from worker.domain.acceptance import Acceptance, CampaignRules, find_rules
+from worker.domain.facts import Named
 from worker.errors import SettingsError
 from worker.settings import AuthPlace, Settings
 
@@ -37,6 +39,12 @@ class Account:
     api_key: SecretStr | None = None
     api_key_file: Path | None = None
     requests_per_day: int | None = None  # None: any number
+    acceptance: Acceptance = Acceptance.TOLD
+    campaigns: Mapping[str, CampaignRules] = field(default_factory=dict)
+
+    def choose_acceptance(self, campaign: Named | None) -> Acceptance:
+        """Who accepts the leads of a campaign: its own setting, else the account's."""
+        return find_rules(self.campaigns, campaign).acceptance or self.acceptance
 
     @property
     def mean_requests_per_second(self) -> float:
@@ -52,6 +60,18 @@ class Account:
         return key
 
 
+class _CampaignTable(BaseModel):
+    """One `[accounts.NAME.campaigns.CAMPAIGN]` table, by the campaign's id or name; what it leaves out is as above."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    acceptance: Acceptance | None = None
+
+    def as_rules(self) -> CampaignRules:
+        """The table as a value of the domain."""
+        return CampaignRules(acceptance=self.acceptance)
+
+
 class _AccountTable(BaseModel):
     """One `[accounts.NAME]` table of LEADBYTE_ACCOUNTS_FILE; what it leaves out comes from LEADBYTE_*."""
 
@@ -64,15 +84,20 @@ class _AccountTable(BaseModel):
     requests_per_second: float | None = Field(None, gt=0, le=10_000)
     concurrency: int | None = Field(None, ge=1, le=1_000)
     requests_per_day: int | None = Field(None, ge=0, le=1_000_000_000)
+    acceptance: Acceptance | None = None
+    campaigns: dict[str, _CampaignTable] = Field(default_factory=dict)
 
 
-def load_accounts(settings: Settings) -> Mapping[str, Account]:
-    """All configured accounts by name; empty when none is configured; SettingsError names what is wrong."""
-    accounts = dict(_accounts_of_file(settings))
+def load_accounts(settings: Settings, *, with_keys: bool = True) -> Mapping[str, Account]:
+    """All configured accounts by name; empty when none is configured; SettingsError names what is wrong.
+
+    Without keys, they need not be there to be read: what else is configured of an account counts in a replay as well.
+    """
+    accounts = dict(_accounts_of_file(settings, with_keys=with_keys))
     if settings.leadbyte_account is not None:
-        accounts[settings.leadbyte_account] = _build(
-            settings.leadbyte_account, _table_of_environment(settings), settings, "LEADBYTE_ACCOUNT"
-        )
+        table = _table_of_environment(settings, with_keys=with_keys)
+        name = settings.leadbyte_account
+        accounts[name] = _build(name, table, settings, "LEADBYTE_ACCOUNT", with_key=with_keys)
     elif settings.leadbyte_api_key is not None or settings.leadbyte_api_key_file is not None:
         raise SettingsError("LEADBYTE_ACCOUNT is not set: name the account that LEADBYTE_API_KEY belongs to")
     return accounts
@@ -121,16 +146,18 @@ def check_base_url_setting(settings: Settings) -> None:
     _check_base_url(url, "LEADBYTE_BASE_URL", settings.leadbyte_allow_plain_http)
 
 
-def _table_of_environment(settings: Settings) -> _AccountTable:
-    if settings.leadbyte_api_key is None and settings.leadbyte_api_key_file is None:
+def _table_of_environment(settings: Settings, *, with_keys: bool) -> _AccountTable:
+    if with_keys and settings.leadbyte_api_key is None and settings.leadbyte_api_key_file is None:
         raise SettingsError("LEADBYTE_API_KEY is not set: give the key, or its file in LEADBYTE_API_KEY_FILE")
     return _AccountTable(api_key=settings.leadbyte_api_key, api_key_file=settings.leadbyte_api_key_file)
 
 
-def _accounts_of_file(settings: Settings) -> Mapping[str, Account]:
+def _accounts_of_file(settings: Settings, *, with_keys: bool) -> Mapping[str, Account]:
     path = settings.leadbyte_accounts_file
     return {
-        name: _build(name, _parse_table(name, table), settings, f"LEADBYTE_ACCOUNTS_FILE: accounts.{name}")
+        name: _build(
+            name, _parse_table(name, table), settings, f"LEADBYTE_ACCOUNTS_FILE: accounts.{name}", with_key=with_keys
+        )
         for name, table in (_read_tables(path) if path is not None else {}).items()
     }
 
@@ -167,7 +194,7 @@ def _parse_table(name: str, table: object) -> _AccountTable:
     return parsed
 
 
-def _build(name: str, table: _AccountTable, settings: Settings, source: str) -> Account:
+def _build(name: str, table: _AccountTable, settings: Settings, source: str, *, with_key: bool) -> Account:
     check_account_name(name, source)
     template = table.base_url or settings.leadbyte_base_url
     setting = f"{source}.base_url" if table.base_url else "LEADBYTE_BASE_URL"
@@ -180,8 +207,11 @@ def _build(name: str, table: _AccountTable, settings: Settings, source: str) -> 
         api_key=table.api_key,
         api_key_file=table.api_key_file,
         requests_per_day=_choose_day(table.requests_per_day, settings.leadbyte_requests_per_day),
+        acceptance=table.acceptance or Acceptance(settings.leadbyte_acceptance),
+        campaigns={name: campaign.as_rules() for name, campaign in table.campaigns.items()},
     )
-    account.read_key()
+    if with_key:
+        account.read_key()
     return account
 
 

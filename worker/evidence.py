@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from worker.accounts import Account
 from worker.domain.facts import Facts, Named
 from worker.domain.lifecycle import State
 from worker.folding import Folding, fold_reply
@@ -36,17 +37,27 @@ class Evidence:
     said: str
 
 
-def find_evidence(connection: Connection, lead_id: int, queue_id: str) -> dict[str, Evidence]:
-    """Each recorded fact of a lead by its name in `show`, buyers as `buyer KEY`, deliveries as `delivery KEY`."""
+def find_evidence(
+    connection: Connection, lead_id: int, queue_id: str, account: Account | None = None
+) -> dict[str, Evidence]:
+    """Each recorded fact of a lead by its name in `show`, buyers as `buyer KEY`, deliveries as `delivery KEY`.
+
+    `account`: its configuration, where this process has it.
+    """
     facts, _, is_cut = load_facts(connection, [lead_id]).get(lead_id, (Facts(), 0, False))
-    return explain_facts(queue_id, facts, read_journal(connection, [lead_id]), is_cut=is_cut)
+    return explain_facts(queue_id, facts, read_journal(connection, [lead_id]), account, is_cut=is_cut)
 
 
 def explain_facts(
-    queue_id: str, known: Facts, replies: Sequence[JournalledReply], *, is_cut: bool
+    queue_id: str,
+    known: Facts,
+    replies: Sequence[JournalledReply],
+    account: Account | None = None,
+    *,
+    is_cut: bool,
 ) -> dict[str, Evidence]:
     """The same, from the persisted replies that are kept, oldest first; `is_cut`: older ones were forgotten."""
-    folding = Folding(0, queue_id, State.QUEUED, None, None, Facts())
+    folding = Folding(0, queue_id, State.QUEUED, None, None, Facts(), account)
     facts, found = dict[str, Any](), dict[str, Evidence]()
     for reply in replies:
         reading = fold_reply(folding, reply)

@@ -8,9 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from worker.accounts import Account
+from worker.domain.acceptance import Acceptance, conclude, forget_conclusion
 from worker.domain.changes import describe_changes
 from worker.domain.classify import Meaning, Reading, classify_reply
-from worker.domain.facts import Facts, derive_facts, merge_facts
+from worker.domain.facts import Facts, Named, derive_facts, join_facts, recognise_facts
 from worker.domain.lifecycle import FINAL, State, may_become
 from worker.leadbyte.wire import decode_text
 from worker.store.leads import Move
@@ -31,10 +33,15 @@ class Folding:
     state_reason: str | None
     resolved_at: datetime | None
     facts: Facts
+    account: Account | None = None  # as this process has it configured, if it has
     last_reply_id: int = 0
     journal_is_cut: bool = False
     moves: list[Move] = field(default_factory=list)
     seen: dict[str, Seen] = field(default_factory=dict)  # deliveries by key
+
+    def choose_acceptance(self, campaign: Named | None) -> Acceptance:
+        """What the account has configured for the campaign; without an account, only what is told counts."""
+        return Acceptance.TOLD if self.account is None else self.account.choose_acceptance(campaign)
 
 
 def fold_reply(lead: Folding, reply: JournalledReply) -> Reading:
@@ -44,15 +51,17 @@ def fold_reply(lead: Folding, reply: JournalledReply) -> Reading:
     lead.last_reply_id = reply.reply_id
     if reading.meaning not in {Meaning.TOLD, Meaning.UNKNOWN_STATUS}:
         return reading
-    known, was_final = lead.facts, lead.state in FINAL
-    facts = merge_facts(known, reading.facts)
-    for delivery in reading.facts.deliveries or ():
+    before, was_final = lead.facts, lead.state in FINAL
+    known = forget_conclusion(before, lead.state, lead.choose_acceptance(before.campaign))
+    told = recognise_facts(known, reading.facts)
+    facts = join_facts(known, told)
+    for delivery in told.deliveries or ():
         first_at, _ = lead.seen.get(delivery.key, (reply.received_at, None))
         lead.seen[delivery.key] = (first_at, reply.received_at)
     if reading.state is not None and reading.state is not lead.state:
         _move(lead, reading, reading.state, reply, facts)
-    lead.facts = derive_facts(facts, lead.state)
-    if was_final and (changes := describe_changes(known, lead.facts)):
+    lead.facts = conclude(derive_facts(facts, lead.state), lead.state, lead.choose_acceptance(facts.campaign))
+    if was_final and (changes := describe_changes(before, lead.facts)):
         _note_changes(lead, changes, reply)
     return reading
 

@@ -11,11 +11,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
-from worker.results import refold_leads
+from worker.results import NO_RULES, Rules, refold_leads
 from worker.store.db import transaction
 from worker.store.journal import Chosen, Snapshot, choose_leads, read_snapshot
 from worker.store.outcomes import lock_leads
-from worker.store.rechecks import Recheck
 
 PAGE = 50  # leads in one transaction: their whole journals must fit into its bound
 
@@ -38,19 +37,16 @@ class Replayed:
     changes: tuple[Change, ...]
 
 
-def replay(engine: Engine, chosen: Chosen, *, dry_run: bool, recheck: Recheck | None = None) -> Iterator[Replayed]:
-    """Replay the journal of the chosen leads, page by page; each yielded page is committed, or rolled back if dry.
-
-    `recheck`: how those that become final by it are looked at again; None: they are not.
-    """
+def replay(engine: Engine, chosen: Chosen, rules: Rules = NO_RULES, *, dry_run: bool) -> Iterator[Replayed]:
+    """Replay the journal of the chosen leads, page by page; each yielded page is committed, or rolled back if dry."""
     after = 0
-    while (page := _replay_page(engine, chosen, after, recheck, dry_run=dry_run)) is not None:
+    while (page := _replay_page(engine, chosen, rules, after, dry_run=dry_run)) is not None:
         after, replayed = page
         yield replayed
 
 
 def _replay_page(
-    engine: Engine, chosen: Chosen, after: int, recheck: Recheck | None, *, dry_run: bool
+    engine: Engine, chosen: Chosen, rules: Rules, after: int, *, dry_run: bool
 ) -> tuple[int, Replayed] | None:
     with transaction(engine, keep=not dry_run) as connection:
         lead_ids = choose_leads(connection, chosen, after, PAGE)
@@ -58,13 +54,13 @@ def _replay_page(
             return None
         # Locked before looking: what is persisted meanwhile is no change of ours.
         incomplete = sum(lead.journal_is_cut for lead in lock_leads(connection, lead_ids))
-        changes = tuple(_replay_leads(connection, lead_ids, recheck))
+        changes = tuple(_replay_leads(connection, lead_ids, rules))
     return lead_ids[-1], Replayed(len(lead_ids), incomplete, changes)
 
 
-def _replay_leads(connection: Connection, lead_ids: list[int], recheck: Recheck | None) -> Iterator[Change]:
+def _replay_leads(connection: Connection, lead_ids: list[int], rules: Rules) -> Iterator[Change]:
     before = read_snapshot(connection, lead_ids)
-    refold_leads(connection, lead_ids, recheck)
+    refold_leads(connection, lead_ids, rules)
     yield from _compare(before, read_snapshot(connection, lead_ids))
 
 

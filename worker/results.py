@@ -7,14 +7,17 @@ Running it twice, or by two workers at once, or about a reply persisted before, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import zip_longest
+from types import MappingProxyType
 
 import structlog
 from sqlalchemy import Connection, Engine
 
+from worker.accounts import Account
+from worker.domain.acceptance import conclude
 from worker.domain.facts import Facts, derive_facts, merge_facts
 from worker.domain.lifecycle import FINAL, State, may_become
 from worker.failpoints import reach
@@ -36,6 +39,19 @@ from worker.store.worklist import (
 log = structlog.get_logger(__name__)
 
 BATCH = 500
+Accounts = Mapping[str, Account]
+NO_ACCOUNTS: Accounts = MappingProxyType({})  # none configured here: of verdicts only what replies show is concluded
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What is configured of recording: the accounts, for their acceptance; how finals are re-checked (None: not)."""
+
+    accounts: Accounts = NO_ACCOUNTS
+    recheck: Recheck | None = None
+
+
+NO_RULES = Rules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +65,16 @@ class Persisted:
         return Persisted(self.replies + other.replies, self.final + other.final)
 
 
-def persist_replies(engine: Engine, recheck: Recheck | None = None) -> Persisted:
-    """Persist all waiting replies, batch by batch; the suspects among them one by one. `recheck` None: none is."""
+def persist_replies(engine: Engine, rules: Rules = NO_RULES) -> Persisted:
+    """Persist all waiting replies, batch by batch; the suspects among them one by one."""
     total = Persisted()
     for suspects, limit in ((False, BATCH), (True, 1)):
-        while (done := _persist_batch(engine, limit, recheck, suspects=suspects)) is not None:
+        while (done := _persist_batch(engine, limit, rules, suspects=suspects)) is not None:
             total += done
     return total
 
 
-def _persist_batch(engine: Engine, limit: int, recheck: Recheck | None = None, *, suspects: bool) -> Persisted | None:
+def _persist_batch(engine: Engine, limit: int, rules: Rules = NO_RULES, *, suspects: bool) -> Persisted | None:
     with transaction(engine) as connection:
         attempt = attempt_replies(connection, limit, suspects=suspects)
     if attempt.parked:
@@ -66,40 +82,40 @@ def _persist_batch(engine: Engine, limit: int, recheck: Recheck | None = None, *
     if not attempt.reply_ids:
         return Persisted() if attempt.parked else None
     # An attempt that ends with Postgres gone says nothing against the reply: it is made again, not counted again.
-    return retry_while_unavailable(lambda: _persist_attempted(engine, attempt, recheck))
+    return retry_while_unavailable(lambda: _persist_attempted(engine, attempt, rules))
 
 
-def _persist_attempted(engine: Engine, attempt: Attempt, recheck: Recheck | None = None) -> Persisted:
+def _persist_attempted(engine: Engine, attempt: Attempt, rules: Rules = NO_RULES) -> Persisted:
     with transaction(engine) as connection:
-        leads = _lock_foldings(connection, attempt.lead_ids)
+        leads = _lock_foldings(connection, attempt.lead_ids, rules)
         replies = take_replies(connection, list(leads), attempt.reply_ids)
         touched = _fold_all(connection, leads, replies)
-        _save(connection, touched, recheck)
+        _save(connection, touched, rules)
         reach("persist.before_commit", (lead.queue_id for lead in touched))
     final = sum(lead.state in FINAL for lead in touched)
     log.info("replies_persisted", replies=len(replies), leads=len(touched), final=final)
     return Persisted(len(replies), final)
 
 
-def refold_leads(connection: Connection, lead_ids: Sequence[int], recheck: Recheck | None = None) -> None:
+def refold_leads(connection: Connection, lead_ids: Sequence[int], rules: Rules = NO_RULES) -> None:
     """Derive the facts of these leads anew from their whole journal, parked replies included, with today's reader."""
-    leads = list(_lock_foldings(connection, lead_ids).values())
+    leads = list(_lock_foldings(connection, lead_ids, rules).values())
     take_parked_replies(connection, [lead.lead_id for lead in leads])
     _replay_journals(connection, leads)
-    _save(connection, leads, recheck)
+    _save(connection, leads, rules)
 
 
-def _save(connection: Connection, leads: list[Folding], recheck: Recheck | None = None) -> None:
+def _save(connection: Connection, leads: list[Folding], rules: Rules) -> None:
     now, final = read_clock(connection), [lead.lead_id for lead in leads if lead.state in FINAL]
     save_outcomes(connection, [_make_outcome(lead) for lead in leads if lead.last_reply_id])
     _move_in_rounds(connection, leads, now)
-    if recheck is not None:
-        enrol_finals(connection, final, recheck, now)
+    if rules.recheck is not None:
+        enrol_finals(connection, final, rules.recheck, now)
     unwatch_leads(connection, final)
 
 
-def _lock_foldings(connection: Connection, lead_ids: Sequence[int]) -> dict[int, Folding]:
-    return {lead.lead_id: _start_folding(lead) for lead in lock_leads(connection, lead_ids)}
+def _lock_foldings(connection: Connection, lead_ids: Sequence[int], rules: Rules) -> dict[int, Folding]:
+    return {lead.lead_id: _start_folding(lead, rules.accounts) for lead in lock_leads(connection, lead_ids)}
 
 
 def _fold_all(connection: Connection, leads: dict[int, Folding], replies: Iterable[JournalledReply]) -> list[Folding]:
@@ -130,8 +146,10 @@ def _replay_journals(connection: Connection, leads: Sequence[Folding]) -> None:
     for lead in leads:
         if lead.journal_is_cut:
             # Not as folded: a buyer's first "Unsold", met in today's final state, would leave a revenue of nothing.
-            state = anew[lead.lead_id].state
-            anew[lead.lead_id].facts = derive_facts(merge_facts(lead.facts, told[lead.lead_id]), state)
+            state, facts = anew[lead.lead_id].state, merge_facts(lead.facts, told[lead.lead_id])
+            anew[lead.lead_id].facts = conclude(
+                derive_facts(facts, state), state, lead.choose_acceptance(facts.campaign)
+            )
     renewed = [lead for lead in leads if _take_over(lead, anew[lead.lead_id])]
     forget_rows(connection, [lead.lead_id for lead in renewed if not lead.journal_is_cut])
 
@@ -139,7 +157,7 @@ def _replay_journals(connection: Connection, leads: Sequence[Folding]) -> None:
 def _begin_anew(lead: Folding) -> Folding:
     if lead.journal_is_cut:
         return replace(lead, moves=[], seen={})
-    return Folding(lead.lead_id, lead.queue_id, State.QUEUED, None, None, Facts())
+    return Folding(lead.lead_id, lead.queue_id, State.QUEUED, None, None, Facts(), lead.account)
 
 
 def _take_over(lead: Folding, anew: Folding) -> bool:
@@ -159,7 +177,7 @@ def _take_over(lead: Folding, anew: Folding) -> bool:
     return True
 
 
-def _start_folding(lead: KnownLead) -> Folding:
+def _start_folding(lead: KnownLead, accounts: Accounts) -> Folding:
     return Folding(
         lead.lead_id,
         lead.queue_id,
@@ -167,6 +185,7 @@ def _start_folding(lead: KnownLead) -> Folding:
         lead.state_reason,
         lead.resolved_at,
         lead.facts,
+        accounts.get(lead.account),
         lead.last_reply_id,
         lead.journal_is_cut,
     )

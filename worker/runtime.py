@@ -15,6 +15,7 @@ from worker.domain.decide import Policy
 from worker.leadbyte.choice import open_transport
 from worker.leadbyte.client import LeadByteClient
 from worker.polling import Poller
+from worker.results import Rules
 from worker.settings import load_settings
 from worker.store.db import open_engine
 from worker.store.rechecks import Recheck
@@ -29,6 +30,11 @@ def open_process_engine() -> Engine:
 def read_accounts() -> Mapping[str, Account]:
     """The configured accounts; none where only another process has the key (intake needs none)."""
     return load_accounts(load_settings())
+
+
+def read_rules() -> Rules:
+    """What is configured of recording what replies tell."""
+    return Rules(read_accounts(), read_recheck())
 
 
 def read_recheck() -> Recheck | None:

@@ -20,6 +20,7 @@ from sqlalchemy.exc import ArgumentError
 from worker.errors import SettingsError
 
 AuthPlace = Literal["query", "header"]
+AcceptanceName = Literal["told", "system", "buyer"]  # their meaning: worker/domain/acceptance.py
 DEFAULT_BASE_URL = "https://{account}.leadbyte.com/restapi/v1.3"
 _PREFIXES = ("LEADBYTE_", "LEAD_RESOLVER_")
 _FOR_TESTS = "LEAD_RESOLVER_FAILPOINTS"  # read by worker.failpoints, and nobody's business in production
@@ -50,6 +51,9 @@ class Settings(BaseSettings):
     leadbyte_concurrency: int = Field(4, ge=1, le=1_000, description="parallel requests of one account, all workers")
     leadbyte_requests_per_day: int = Field(
         0, ge=0, le=1_000_000_000, description="most requests of one account a day (UTC); 0: any number"
+    )
+    leadbyte_acceptance: AcceptanceName = Field(
+        "told", description="who accepts leads at LeadByte: system or buyer; told: only what replies show"
     )
     leadbyte_accounts_file: Path | None = Field(None, description="TOML file with several accounts")
     leadbyte_allow_plain_http: bool = Field(False, description="allow http:// to hosts other than this machine")

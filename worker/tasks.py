@@ -102,7 +102,7 @@ def poll() -> str:
 @_quiet
 def persist() -> str:
     """Turn journalled replies into facts."""
-    done = persist_replies(runtime.open_process_engine(), runtime.read_recheck())
+    done = persist_replies(runtime.open_process_engine(), runtime.read_rules())
     return f"replies:{done.replies} final:{done.final}"
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from worker.domain.blocks import LONGEST_KEY, MOST_ROWS, fold_keys, read_facts
+from worker.domain.blocks import read_facts
 from worker.domain.facts import Buyer, Delivery, Facts, Named
-from worker.domain.values import JSON
+from worker.domain.rows import LONGEST_KEY, MOST_ROWS
+from worker.domain.values import JSON, fold_keys
 
 PLACES = ("record", "response", "root")
 SOLD: dict[str, JSON] = {"id": 3, "name": "Sun Ltd", "status": "Sold", "revenue": "12.50"}

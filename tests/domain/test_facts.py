@@ -17,9 +17,12 @@ words = st.none() | st.sampled_from(["a", "b", "Sold", "Unsold"])
 flags = st.none() | st.booleans()
 amounts = st.none() | st.decimals(-100, 100, places=2)
 named = st.none() | st.builds(Named, words, words).filter(lambda value: value != Named())
-keys = st.sampled_from(["1", "2", "3"])
-buyers = st.builds(Buyer, keys, words, words, words, words, amounts, words)
-deliveries = st.builds(Delivery, keys, words, words, words, words, words, amounts)
+buyers = st.builds(Buyer, st.just(""), words, words, words, words, amounts, words).map(
+    lambda row: replace(row, key=row.id or row.bid or row.name or "?")
+)
+deliveries = st.builds(Delivery, st.just(""), words, words, words, words, words, amounts).map(
+    lambda row: replace(row, key=row.id or f"{row.name or '?'}/{row.buyer_id or '?'}")
+)
 
 
 def rows_of(row: st.SearchStrategy[Row]) -> st.SearchStrategy[tuple[Row, ...] | None]:
@@ -30,7 +33,7 @@ all_facts = st.builds(
     Facts,
     flags, st.none() | st.integers(-100, 1), words, words, words, named, named, flags, rows_of(buyers),
     rows_of(deliveries), amounts, amounts, flags, words, words,
-    st.none() | st.datetimes(timezones=st.just(UTC)), words,
+    st.none() | st.datetimes(timezones=st.just(UTC)), words, st.none() | st.just(("email",)),
 )  # fmt: skip
 
 
@@ -54,9 +57,9 @@ def test_being_told_twice_is_being_told_once(known: Facts, told: Facts) -> None:
 def test_what_is_absent_never_erases(known: Facts, told: Facts) -> None:
     merged = merge_facts(known, told)
     for name in (f.name for f in fields(Facts)):
-        if getattr(known, name) is not None:
+        if getattr(known, name) is not None and name != "revenue":  # a sum can turn out wrong, see below
             assert getattr(merged, name) is not None
-        if getattr(told, name) is None:
+        if getattr(told, name) is None and name != "revenue":
             assert getattr(merged, name) == getattr(known, name)
 
 
@@ -65,7 +68,8 @@ def test_no_row_is_lost_and_none_is_doubled(known: Facts, told: Facts) -> None:
     merged = merge_facts(known, told)
     for name in ("buyers", "deliveries"):
         of = [{row.key for row in getattr(facts, name) or ()} for facts in (known, told, merged)]
-        assert of[2] == of[0] | of[1]
+        assert of[0] <= of[2]
+        assert max(len(of[0]), len(of[1])) <= len(of[2]) <= len(of[0]) + len(of[1])
         assert len(of[2]) == len(getattr(merged, name) or ())
 
 

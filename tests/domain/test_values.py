@@ -98,7 +98,10 @@ def test_an_amount_fits_its_column_as_it_is(value: JSON) -> None:
         ("17/11/2022 16:03", None),
         ("2022-02-30", None),
         ("yesterday", None),
-        (10**12, None),
+        (1668700984000, datetime(2022, 11, 17, 16, 3, 4, tzinfo=UTC)),
+        ("2022-11-17 16:03:04 UTC", datetime(2022, 11, 17, 16, 3, 4, tzinfo=UTC)),
+        ("Thu, 17 Nov 2022 16:03:04 GMT", datetime(2022, 11, 17, 16, 3, 4, tzinfo=UTC)),
+        (10**14, None),
         (0.43, None),
     ],
 )

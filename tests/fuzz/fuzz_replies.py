@@ -156,7 +156,10 @@ def _is_elsewhere(document: Any) -> bool:
 
 
 def _carries_our_id(document: Any) -> bool:
-    return any(str(holder[key]) == QUEUE_ID for holder, key in _walk(document))
+    """As a value or, in a map by queue ID, as a key; in any case, since queue IDs are hex."""
+    return any(
+        QUEUE_ID in {str(key).casefold(), str(holder[key]).strip().casefold()} for holder, key in _walk(document)
+    )
 
 
 def _check_storable(reading: Reading) -> None:

@@ -21,7 +21,7 @@ from worker.leadbyte.requests_transport import RequestsTransport
 from worker.polling import Poller, poll_account
 from worker.replaying import replay
 from worker.rescue import sweep
-from worker.results import persist_replies
+from worker.results import Rules, persist_replies
 from worker.sandbox import SandboxClient, SandboxSettings, running_sandbox
 from worker.scheduling import Rechecks, plan_hints
 from worker.store.journal import Chosen
@@ -60,7 +60,7 @@ def resolve(poller: Poller, sql: Sql) -> Callable[..., None]:
             sql("select track_lead('sandbox', %s)", queue_id)
         sql("update resolver.watches set next_poll_at = clock_timestamp() - interval '1 s'")
         poll_account(poller, poller.accounts["sandbox"])
-        persist_replies(poller.engine, how)
+        persist_replies(poller.engine, Rules(recheck=how))
 
     return run
 
@@ -88,7 +88,7 @@ def look_again(poller: Poller, start: Look, sql: Sql) -> Look:
         sql("update resolver.watches set next_poll_at = clock_timestamp() - interval '1 s' where is_recheck")
         ((before,),) = sql("select count(*) from resolver.replies")
         poll_account(poller, poller.accounts["sandbox"])
-        persist_replies(poller.engine, how)
+        persist_replies(poller.engine, Rules(recheck=how))
         ((after,),) = sql("select count(*) from resolver.replies")
         return int(after - before)
 

@@ -8,11 +8,14 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from worker.accounts import load_accounts
 from worker.cli.common import AccountOption, AsJson, command_engine
 from worker.cli.output import err, out, print_json
 from worker.replaying import Change, Replayed
 from worker.replaying import replay as replay_journal
+from worker.results import Rules
 from worker.runtime import read_recheck
+from worker.settings import load_settings
 from worker.store.journal import Chosen
 
 app = typer.Typer()
@@ -31,9 +34,10 @@ def replay(
 ) -> None:
     """Read all journalled replies again with today's reader, and record what it understands. Asks LeadByte nothing."""
     chosen = Chosen(account, queue_ids or None, None if since is None else since.replace(tzinfo=UTC))
+    rules = Rules(load_accounts(load_settings(), with_keys=False), read_recheck())
     leads, incomplete, changes = 0, 0, list[Change]()
     with command_engine() as engine:
-        for page in replay_journal(engine, chosen, dry_run=dry_run, recheck=read_recheck()):
+        for page in replay_journal(engine, chosen, rules, dry_run=dry_run):
             leads += page.leads
             incomplete += page.incomplete
             changes += page.changes

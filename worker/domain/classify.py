@@ -12,11 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from worker.domain.blocks import Block, fold_keys, read_facts
-from worker.domain.facts import Facts
+from worker.domain.blocks import read_facts
+from worker.domain.complaints import LONGEST_NOISE, NO_WORDS, Complaint, hear_complaint, strip_diagnostics
+from worker.domain.facts import Facts, derive_facts
 from worker.domain.lifecycle import State
-from worker.domain.refusals import asks_to_log_in, refuses_key
-from worker.domain.values import JSON, read_text, read_word
+from worker.domain.records import Found, find_records, pick_ours
+from worker.domain.refusals import asks_to_log_in, asks_to_wait, refuses_key
+from worker.domain.values import JSON, Block, fold_keys, read_text, read_word
 
 
 class Meaning(StrEnum):
@@ -60,10 +62,8 @@ STATUS_WORDS: Mapping[str, State | None] = {
     "processed": None,
 }
 NOT_FOUND_WORDS = frozenset({"notfound"})
-ERROR_WORDS = frozenset({"error", "failed", "fail", "failure"})
-
-# Limits are undocumented; should they be told in words, they are no fault of the key or the lead.
-_TOO_FAST = re.compile(r"too many requests|rate[ -]?limit|throttl|too (fast|often)", re.IGNORECASE)
+_STATUS_NAMES = ("status", "queuestatus", "leadstatus", "recordstatus")
+_RESPONSE_NAMES = ("response", "result", "details")
 _NOT_FOUND = re.compile(r"not found|no (such )?(record|lead|queue)|unknown queue|does ?n.t exist", re.IGNORECASE)
 _OK, _UNAUTHORIZED, _FORBIDDEN, _NO_SUCH, _TOO_MANY, _BROKEN = 200, 401, 403, 404, 429, 500
 
@@ -77,53 +77,47 @@ def classify_reply(queue_id: str, http_status: int, document: JSON, text: str = 
         document: the decoded JSON body, None where there was none.
         text: the body's beginning as text, used only where it was no JSON.
     """
-    root = fold_keys(document)
-    complaint = _read_complaint(root)
-    if http_status in {_UNAUTHORIZED, _FORBIDDEN}:
-        return Reading(Meaning.REFUSED, complaint or f"HTTP {http_status}")
-    if http_status == _TOO_MANY or _TOO_FAST.search(complaint or ""):
-        return Reading(Meaning.THROTTLED, complaint or "HTTP 429, too many requests")
-    if complaint is not None and (http_status < _BROKEN or refuses_key(complaint)):
-        return _classify_complaint(complaint, http_status)
+    found = find_records(document, queue_id)
+    complaint = hear_complaint(document, text, has_records=any(item.queue_id is not None for item in found))
+    told = http_status if http_status >= 300 or complaint is None or complaint.code is None else complaint.code  # noqa: PLR2004
+    if _TOO_MANY in {http_status, told} or (complaint is not None and asks_to_wait(complaint.words)):
+        return Reading(Meaning.THROTTLED, _say_trouble(complaint, "HTTP 429, too many requests"))
+    if {http_status, told} & {_UNAUTHORIZED, _FORBIDDEN}:
+        return Reading(Meaning.REFUSED, _say_trouble(complaint, f"HTTP {http_status}"))
+    if complaint is not None and (trouble := _classify_complaint(complaint, http_status, told)) is not None:
+        return trouble
     if http_status >= _BROKEN:
         return Reading(Meaning.FAILED, f"HTTP {http_status}")
     if http_status == _NO_SUCH:
         return Reading(Meaning.NOT_FOUND, "HTTP 404, not found")
     if not _OK <= http_status < 300:  # noqa: PLR2004 - the 2xx range
         return Reading(Meaning.FAILED, f"HTTP {http_status}")
-    if not root:
-        return _classify_shapeless(document, text)
-    return _classify_document(queue_id, root)
+    return _classify_records(queue_id, found) if found else _classify_shapeless(document, text)
 
 
-def _read_complaint(root: Block) -> str | None:
-    """LeadByte's own words where the root says Error; seen with a message, errors, or both, also on HTTP 200."""
-    if read_word(root.get("status")) not in ERROR_WORDS:
+def _say_trouble(complaint: Complaint | None, otherwise: str) -> str:
+    return otherwise if complaint is None or complaint.words == NO_WORDS else complaint.words
+
+
+def _classify_complaint(complaint: Complaint, http_status: int, told: int) -> Reading | None:
+    words = complaint.words
+    # A code below 0 is LeadByte's verdict on a lead: "Supplier not authorised" (-7) says nothing about our key.
+    if told >= 0 and refuses_key(words):
+        return Reading(Meaning.REFUSED, words)
+    if http_status >= _BROKEN:
         return None
-    errors = root.get("errors")
-    listed = errors if isinstance(errors, list) else [errors]
-    words = [read_text(root.get("message")), *(read_text(_say_error(item)) for item in listed[:5])]
-    return "; ".join(dict.fromkeys(word for word in words if word)) or "status Error without a message"
-
-
-def _say_error(item: JSON) -> JSON:
-    inner = fold_keys(item)
-    return inner.get("message") or inner.get("error") if inner else item
-
-
-def _classify_complaint(complaint: str, http_status: int) -> Reading:
-    if refuses_key(complaint):
-        return Reading(Meaning.REFUSED, complaint)
-    if _NOT_FOUND.search(complaint) or http_status == _NO_SUCH:
-        return Reading(Meaning.NOT_FOUND, complaint)
-    return Reading(Meaning.FAILED, f"LeadByte answered an error: {complaint}")
+    if told == _NO_SUCH or _NOT_FOUND.search(words):
+        return Reading(Meaning.NOT_FOUND, words)
+    return Reading(Meaning.FAILED, f"LeadByte answered an error: {words}") if complaint.is_error else None
 
 
 def _classify_shapeless(document: JSON, text: str) -> Reading:
-    stripped = text.strip()
-    if not stripped or document in ([], {}) or stripped == "null":
+    stripped = strip_diagnostics(text[:LONGEST_NOISE]).strip()
+    if document in ([], {}) or stripped in {"", "null"}:
         # Seen: parallel calls answered by silently empty 200s. It may be throttling, never "gone".
         return Reading(Meaning.FAILED, "an empty answer")
+    if isinstance(document, dict):
+        return _fail_to_read("an answer with no record")
     if stripped.startswith("<"):
         if asks_to_log_in(stripped):
             return Reading(Meaning.REFUSED, "a web page instead of an answer (login or suspended account?)")
@@ -135,45 +129,56 @@ def _fail_to_read(reason: str) -> Reading:
     return Reading(Meaning.FAILED, reason, is_unreadable=True)
 
 
-def _classify_document(queue_id: str, root: Block) -> Reading:
-    records = _list_records(root)
-    ours = [record for record in records if read_text(record.get("queueid") or record.get("queueref")) == queue_id]
+def _classify_records(queue_id: str, found: list[Found]) -> Reading:
+    ours = pick_ours(found, queue_id)
     if not ours:
-        what = "records of other leads only" if records else "no record"
-        return _fail_to_read(f"an answer with {what}")
+        return _fail_to_read("an answer with records of other leads only")
     # What stands at the root can be attributed only where it can mean one lead alone.
-    shared = root if len(records) == 1 else {}
-    readings = [_classify_record(record, shared) for record in ours]
+    is_alone = len(ours) == len(found)
+    readings = [_classify_record(item.record, item.around if is_alone else {}) for item in ours]
     if any(reading != readings[0] for reading in readings):
         return _fail_to_read("an answer with records of this lead that contradict each other")
     return readings[0]
 
 
-def _list_records(root: Block) -> list[Block]:
-    found = root.get("records")
-    if found is None:
-        found = root.get("results")  # documented for the submission; accepted here as well
-    if isinstance(found, dict):
-        found = [found] if "queueid" in fold_keys(found) or "queueref" in fold_keys(found) else list(found.values())
-    if found is None:
-        found = [dict(root)]  # a bare record
-    return [fold_keys(item) for item in found if isinstance(item, dict)] if isinstance(found, list) else []
-
-
-def _classify_record(record: Block, root: Block) -> Reading:
-    word = read_word(record.get("status"))
+def _classify_record(record: Block, around: Block) -> Reading:
+    response = _open_response(record)
+    said = _read_status(record) or _read_status(response)
+    word = read_word(said)
     if word in NOT_FOUND_WORDS:
         return Reading(Meaning.NOT_FOUND, "LeadByte says: Not Found")
-    around = {name: value for name, value in root.items() if name not in {"status", "code", "message"}}
-    facts = read_facts((record, fold_keys(record.get("response")), around))
+    facts = read_facts((record, response, around))
     if word is None and facts.payout_pending:
         word = "pending"  # documented in 2018 without a record status: the payout alone says so
     if word is None or word not in STATUS_WORDS:
-        said = read_text(record.get("status"))
         reason = "a record without a status" if said is None else f"unknown status {said[:60]!a}"
         return Reading(Meaning.UNKNOWN_STATUS, reason, facts=_tell_acceptance(facts, None), unknown_word=said)
     state = _decide_state(word, facts)
     return Reading(Meaning.TOLD, f"LeadByte says: {word.capitalize()}", state, _tell_acceptance(facts, state))
+
+
+def _open_response(record: Block) -> Block:
+    for name in _RESPONSE_NAMES:
+        value = record.get(name)
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        if isinstance(value, dict):
+            return fold_keys(value)
+    return {}
+
+
+def _read_status(place: Block) -> str | None:
+    """The status word, also of `["Approved"]` and `{"name": "Approved"}`."""
+    for name in _STATUS_NAMES:
+        value = place.get(name)
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        if isinstance(value, dict):
+            inner = fold_keys(value)
+            value = next((inner[name] for name in ("status", "name", "value", "text") if name in inner), None)
+        if (text := read_text(value)) is not None:
+            return text
+    return None
 
 
 def _decide_state(word: str, facts: Facts) -> State | None:
@@ -186,16 +191,19 @@ def _decide_state(word: str, facts: Facts) -> State | None:
 
 
 def _decide_processed(facts: Facts) -> State | None:
-    """`Processed` (seen) names no outcome; it is final only where the facts beside it do."""
-    if facts.result_code is not None and facts.result_code < 0:
-        return State.REJECTED
-    if any(buyer.bought for buyer in facts.buyers or ()):
-        return State.APPROVED
-    return State.PENDING if facts.lead_id is not None else None
+    """`Processed` (seen) names no outcome; it is final only where the facts beside it do, with one voice."""
+    was_refused = (facts.result_code is not None and facts.result_code < 0) or (
+        facts.rejection_id is not None and facts.lead_id is None
+    )
+    was_sold = derive_facts(facts, State.PENDING).sold is True
+    if was_refused is not was_sold:
+        return State.REJECTED if was_refused else State.PENDING if facts.payout_pending else State.APPROVED
+    return State.PENDING if facts.lead_id is not None and not was_refused else None
 
 
 def _tell_acceptance(facts: Facts, state: State | None) -> Facts:
-    return replace(facts, campaign_accepted=_decide_acceptance(facts, state))
+    accepted = _decide_acceptance(facts, state)
+    return facts if accepted is facts.campaign_accepted else replace(facts, campaign_accepted=accepted)
 
 
 def _decide_acceptance(facts: Facts, state: State | None) -> bool | None:

@@ -79,8 +79,12 @@ def decide_step(lead: PolledLead, reading: Reading, now: datetime, policy: Polic
 
 
 def digest_reading(reading: Reading) -> int:
-    """A number that changes when what LeadByte tells changes; fits Postgres' bigint."""
-    said = repr((reading.meaning, reading.reason, reading.state, reading.facts)).encode()
+    """A number that changes when what LeadByte tells changes; fits Postgres' bigint.
+
+    While the lead is open a stamp is the clock of the answer, which moves with every poll and tells nothing.
+    """
+    facts = reading.facts if reading.state in FINAL else _stop_clock(reading.facts)
+    said = repr((reading.meaning, reading.reason, reading.state, facts)).encode()
     return int.from_bytes(blake2b(said, digest_size=8).digest(), "big", signed=True)
 
 
@@ -99,6 +103,10 @@ def _step_after_recheck(lead: PolledLead, reading: Reading, now: datetime, chanc
         ends_recheck=not has_failed or lead.failure_streak + 1 >= RECHECK_TRIES,
         note=reading.reason,
     )
+
+
+def _stop_clock(facts: Facts) -> Facts:
+    return replace(facts, processed_at=None, processed_raw=None) if facts.processed_raw is not None else facts
 
 
 def _step_after_record(lead: PolledLead, reading: Reading, now: datetime, policy: Policy, chance: float) -> Step:
@@ -136,7 +144,7 @@ def _says_nothing_new(lead: PolledLead, reading: Reading) -> bool:
     return (
         is_first
         and reading.state in {lead.state, None}
-        and reading.facts == Facts()
+        and _stop_clock(reading.facts) == Facts()
         and reading.meaning is Meaning.TOLD
     )
 

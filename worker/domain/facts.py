@@ -6,15 +6,18 @@ Three things are kept apart: *absent* (None: not told), *empty* (an empty tuple:
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import TypeVar
 
 from worker.domain.lifecycle import FINAL, State
+from worker.domain.recognition import recognise_rows
 
 LARGEST_TOTAL = Decimal(10) ** 12  # numeric(18, 6) in Postgres
 MOST_KEPT = 500  # buyers or deliveries of one lead over all its replies; more are no answer about one lead
+SOLD = "Sold"
 NO_SALE = frozenset({"unsold", "returned", "skipped"})  # beside Sold, words seen in LeadByte's pages
 
 
@@ -28,6 +31,10 @@ class Named:
 
 def _is_sold(status: str | None) -> bool:
     return status is not None and status.casefold() == "sold"
+
+
+def _is_no_sale(status: str | None) -> bool:
+    return status is not None and status.casefold() in NO_SALE
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +57,22 @@ class Buyer:
     @property
     def declined(self) -> bool:
         """Whether this buyer does not hold the lead; a word we do not know says neither."""
-        return self.status is not None and self.status.casefold() in NO_SALE
+        return _is_no_sale(self.status)
+
+    def list_identities(self) -> tuple[Hashable, ...]:
+        """What may tell that two rows are one buyer, surest first; None where it is not told."""
+        name = self.name and self.name.casefold()
+        return (self.id, self.bid, name and (name, self.status and self.status.casefold(), self.revenue), name)
+
+    def put_under(self, key: str) -> Buyer:
+        """The same row under another key."""
+        return self if key == self.key else replace(self, key=key)
+
+    def contradicts(self, other: Buyer) -> bool:
+        """Whether the other row can't be the same buyer."""
+        if self.id is not None and other.id is not None:
+            return self.id != other.id
+        return self.bid is not None and other.bid is not None and self.bid != other.bid
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +91,26 @@ class Delivery:
     def sold(self) -> bool:
         """Whether this delivery sold the lead."""
         return _is_sold(self.status)
+
+    @property
+    def declined(self) -> bool:
+        """Whether this delivery did not sell the lead; a word we do not know says neither."""
+        return _is_no_sale(self.status)
+
+    def list_identities(self) -> tuple[Hashable, ...]:
+        """What may tell that two rows are one delivery, surest first; None where it is not told."""
+        name = self.name and self.name.casefold()
+        return (self.id, name and self.buyer_id and (name, self.buyer_id), name)
+
+    def put_under(self, key: str) -> Delivery:
+        """The same row under another key."""
+        return self if key == self.key else replace(self, key=key)
+
+    def contradicts(self, other: Delivery) -> bool:
+        """Whether the other row can't be the same delivery."""
+        if self.id is not None and other.id is not None:
+            return self.id != other.id
+        return self.buyer_id is not None and other.buyer_id is not None and self.buyer_id != other.buyer_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +134,30 @@ class Facts:
     quarantine_id: str | None = None
     processed_at: datetime | None = None
     processed_raw: str | None = None
+    fields_present: tuple[str, ...] | None = None  # folded names of the filled lead-data fields, never a value
 
 
 Row = TypeVar("Row", Buyer, Delivery)
 
 
 def merge_facts(known: Facts, told: Facts) -> Facts:
-    """What is known after `told`: news replaces, silence keeps, buyers and deliveries join by their key."""
+    """What is known after `told`: news replaces, silence keeps, buyers and deliveries join the rows they are."""
+    return join_facts(known, recognise_facts(known, told))
+
+
+def recognise_facts(known: Facts, told: Facts) -> Facts:
+    """`told`, each buyer and delivery under the key that it is known by."""
+    if not (known.buyers and told.buyers) and not (known.deliveries and told.deliveries):
+        return told
+    return replace(
+        told,
+        buyers=told.buyers and recognise_rows(known.buyers or (), told.buyers),
+        deliveries=told.deliveries and recognise_rows(known.deliveries or (), told.deliveries),
+    )
+
+
+def join_facts(known: Facts, told: Facts) -> Facts:
+    """As `merge_facts`, of rows that were recognised already."""
     news = {f.name: value for f in fields(Facts) if (value := getattr(told, f.name)) is not None}
     if told.campaign is not None:
         news["campaign"] = _merge_named(known.campaign, told.campaign)
@@ -108,7 +167,16 @@ def merge_facts(known: Facts, told: Facts) -> Facts:
         news["buyers"] = _merge_rows(known.buyers, told.buyers)
     if told.deliveries is not None:
         news["deliveries"] = _merge_rows(known.deliveries, told.deliveries)
-    return replace(known, **news)
+    joined = replace(known, **news)
+    if told.revenue is None and _took_back_a_sale(known, joined):
+        # The sum that was known has the returned buyer's money in it: what the others owe has to be told anew.
+        return replace(joined, revenue=None)
+    return joined
+
+
+def _took_back_a_sale(known: Facts, now: Facts) -> bool:
+    bought = {buyer.key for buyer in known.buyers or () if buyer.bought}
+    return bool(bought) and any(buyer.key in bought and buyer.declined for buyer in now.buyers or ())
 
 
 def derive_facts(facts: Facts, state: State) -> Facts:
@@ -120,12 +188,11 @@ def derive_facts(facts: Facts, state: State) -> Facts:
     """
     bought = [buyer for buyer in facts.buyers or () if buyer.bought]
     sold = _derive_sold(facts, state)
-    return replace(
-        facts,
-        sold=sold,
-        revenue=Decimal(0) if facts.buyers and sold is False else _add_up(bought, facts.revenue),
-        currency=facts.currency or next((buyer.currency for buyer in bought if buyer.currency), None),
-    )
+    revenue = Decimal(0) if facts.buyers and sold is False else _add_up(bought, facts.revenue)
+    currency = facts.currency or next((buyer.currency for buyer in bought if buyer.currency), None)
+    if (sold, revenue, currency) == (facts.sold, facts.revenue, facts.currency):
+        return facts
+    return replace(facts, sold=sold, revenue=revenue, currency=currency)
 
 
 def _add_up(bought: list[Buyer], known: Decimal | None) -> Decimal | None:

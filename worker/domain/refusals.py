@@ -1,7 +1,8 @@
 """Whether LeadByte's words refuse us, the key or the account, rather than speak of a lead: a wrong yes stops polling.
 
-The shapes of refusals are undocumented, so a word for us must stand near a word that refuses: "no permission to contact
-the consumer" is about a lead. Neighbour: `worker.domain.classify`, which asks.
+The shapes of refusals are undocumented, so a word for us must stand near a word that refuses, and nobody else's name
+near both: "no permission to contact the consumer" and "the buyer's account is suspended" are about a lead. Neighbour:
+`worker.domain.classify`, which asks.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import re
 
 LONGEST_PAGE = 20_000  # characters of a page that are looked at: its title, its heading, its form
+_REACH = 30  # characters before and after a match in which somebody else may be named
 
 _DENIED = r"(permissions?|unauthori[sz]ed|forbidden|denied|not (permitted|allowed|enabled|authori[sz]ed)|disabled)"
 _BAD = r"(invalid|incorrect|wrong|unknown|missing|required|expired|revoked|inactive|suspended|not|no|lacks?|cannot)"
-_CLOSED = r"(suspended|disabled|deactivated|locked)"
+_CLOSED = r"(suspended|disabled|deactivated|locked|closed)"
 
 
 def _near(ours: str, refusing: str) -> str:
@@ -23,18 +25,25 @@ _CLOSED_ACCOUNT = re.compile(_near("account", _CLOSED), re.IGNORECASE)
 _KEY_TROUBLE = re.compile(
     "|".join(
         [
-            _near(r"(api[ _-]?key|x[_-]key|credentials?)", rf"({_DENIED}|{_BAD})"),
+            _near(r"(api[ _-]?key|x[_-]key|api[ _-]?token|credentials?)", rf"({_DENIED}|{_BAD})"),
             # "API queue" is the permission a key needs to poll (documented).
             _near(r"api[ _-]?(queue|access|user)", _DENIED),
-            r"\bpermissions? to (access|use|view|call|poll)\b",
-            r"\b(invalid|incorrect|wrong|unknown) key\b",
-            r"\bkey (is |was |has been )?(not|invalid|incorrect|unknown|inactive|expired|revoked|disabled)\b",
+            r"\bpermissions? to (access|use|view|poll|read)\b",
+            r"\b(invalid|incorrect|wrong|unknown) key\b(?! [\"'(])",
+            # An array's or a table's key is none of ours.
+            r"(?<!array )(?<!foreign )(?<!primary )(?<!unique )(?<!sort )"  # noqa: ISC004 - one pattern in two lines
+            r"\bkey:? (is |was |has been |has )?(not|invalid|incorrect|unknown|inactive|expired|revoked|disabled)\b",
             r"\b(please|must|need to) (log|sign) ?in\b|\bnot (logged in|authenticated)\b",
             r"\b(login|authentication) (is )?required\b",
             # Where a sentence is nothing but a refusal, there is no lead in it.
-            r"(^|; )(unauthori[sz]ed|forbidden|access denied|not authori[sz]ed|authentication failed)\W*(; |$)",
+            r"(^|; )(http )?(40[13]:? ?)?(unauthori[sz]ed|unauthenticated|forbidden|(access|permission)? ?denied"  # noqa: ISC004 - likewise
+            r"|not authori[sz]ed|(authentication|authori[sz]ation) failed)\W*(; |$)",
         ]
     ),
+    re.IGNORECASE,
+)
+_SOMEBODY_ELSE = re.compile(
+    r"\b(buyer|supplier|consumer|customer|applicant|recipient|bank|delivery|remote|third[ -]party)('?s)?\b",
     re.IGNORECASE,
 )
 _LOGIN_PAGE = re.compile(
@@ -43,14 +52,28 @@ _LOGIN_PAGE = re.compile(
     r"|<form\b[^>]{0,200}\baction\s?=\s?[^\s>]{0,200}\b(log|sign)-?in\b",
     re.IGNORECASE,
 )
+# Limits are undocumented; should they be told in words, they are no fault of the key or the lead.
+_TOO_FAST = re.compile(r"too[ _-]?many[ _-]?requests|rate[ _-]?limit|throttl|too (fast|often)", re.IGNORECASE)
 
 
 def refuses_key(complaint: str) -> bool:
     """Whether an error's words refuse the key, its permission or the account."""
-    return _KEY_TROUBLE.search(complaint) is not None or _CLOSED_ACCOUNT.search(complaint) is not None
+    return _speaks_of_us(_KEY_TROUBLE, complaint) or _speaks_of_us(_CLOSED_ACCOUNT, complaint)
+
+
+def asks_to_wait(complaint: str) -> bool:
+    """Whether an error's words say that we ask too often."""
+    return _TOO_FAST.search(complaint) is not None
 
 
 def asks_to_log_in(page: str) -> bool:
     """Whether a web page is a login itself, beyond having a link to one, or says that the account is closed."""
     beginning = page[:LONGEST_PAGE]
-    return _LOGIN_PAGE.search(beginning) is not None or _CLOSED_ACCOUNT.search(beginning) is not None
+    return _LOGIN_PAGE.search(beginning) is not None or _speaks_of_us(_CLOSED_ACCOUNT, beginning)
+
+
+def _speaks_of_us(trouble: re.Pattern[str], said: str) -> bool:
+    return any(
+        _SOMEBODY_ELSE.search(said, max(0, match.start() - _REACH), match.end() + _REACH) is None
+        for match in trouble.finditer(said)
+    )

@@ -7,21 +7,34 @@ or an unresolved `{field}` (all seen in public clients). None of them raises, wh
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
+Block = Mapping[str, JSON]
 
 _EMPTY = frozenset({"", "-", "--", "null", "none", "n/a", "na", "undefined", "nan"})
+_LONGEST_EMPTY = 9
+_YES = frozenset({"1", "yes", "y", "true", "on"})
+_NO = frozenset({"0", "no", "n", "false", "off"})
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
+_PLAIN_TEXT = re.compile(r"[!-~]+( [!-~]+)*")
 _CONTROL = re.compile("[\x00-\x20\x7f-\xa0\u2028\u2029]+")
 _KEY_BLANKS = re.compile(r"[\s_-]+")
 # A currency before or after, nothing else: neither `10%` nor `#17` is a sum of money.
 _MONEY = re.compile(
-    r"(-?)(?:[A-Za-z]{0,3}[€£$¥]?\s?)(-?(?:\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.\d{1,8})?)\s?[A-Za-z€£$¥]{0,4}", re.ASCII
+    r"(-?)([A-Za-z]{0,3}[€£$¥]?)\s?(-?(?:\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.\d{1,25})?)\s?([A-Za-z€£$¥]{0,4})", re.ASCII
 )
+_PLAIN_MONEY = re.compile(r"\d{1,9}(\.\d{1,6})?", re.ASCII)
+_SIGNS = {"£": "GBP", "€": "EUR"}  # `$` and `¥` are several currencies
+_ISO_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 _CURRENCY_CODE = re.compile(r"[A-Z]{3}", re.ASCII)
 LONGEST_TEXT = 500  # characters kept of a name or reason; the raw reply stays in the journal
+LONGEST_ID = 128  # characters; a cut ID would be another one, so a longer one is no ID
+_LONGEST_NAME = 64  # characters of a field's name worth remembering in its folded spelling
 LARGEST_AMOUNT = Decimal(10) ** 9  # more is no price of a lead; so far below numeric(18, 6) that sums fit as well
 _SMALLEST_STEP = Decimal("0.000001")  # of numeric(18, 6): what is read is then exactly what is stored
 _MOST_BITS = 4096
@@ -30,18 +43,35 @@ _OLDEST_YEAR, _YOUNGEST_YEAR = 2000, 2100
 
 def read_text(value: JSON) -> str | None:
     """A word or sentence on one line, stripped and shortened; numbers as their text."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    text = _read_whole_text(value)
+    return text if text is None or len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT]
+
+
+def _read_whole_text(value: JSON) -> str | None:
+    if isinstance(value, str):
+        # Plain ASCII, which nearly all texts are, has nothing to be cleaned of: no placeholder, no double blanks.
+        text = value if _PLAIN_TEXT.fullmatch(value) else _CONTROL.sub(" ", value).strip()
+    elif isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    text = _CONTROL.sub(" ", _write_int(value) if isinstance(value, int) else str(value)).strip()
-    if text.casefold() in _EMPTY or _PLACEHOLDER.fullmatch(text):
+    else:
+        text = _write_int(value) if isinstance(value, int) else str(value)
+    if len(text) <= _LONGEST_EMPTY and text.casefold() in _EMPTY:
         return None
-    return text[:LONGEST_TEXT]
+    return None if text[:1] == "{" and _PLACEHOLDER.fullmatch(text) else text
 
 
 def read_id(value: JSON) -> str | None:
     """An id, which LeadByte writes as a number or a string; 0 is its way of saying none."""
-    text = read_text(value)
-    return None if text in {None, "0"} else text
+    text = _read_whole_text(int(value) if isinstance(value, float) and value.is_integer() else value)
+    return None if text is None or text == "0" or len(text) > LONGEST_ID else text
+
+
+def read_flag(value: JSON) -> bool | None:
+    """A yes or no: `true`, `1`, `"1"`, `"Yes"` (seen) and their opposites; None for anything else."""
+    if isinstance(value, bool):
+        return value
+    word = read_text(value)
+    return None if word is None else True if word.casefold() in _YES else False if word.casefold() in _NO else None
 
 
 def read_int(value: JSON) -> int | None:
@@ -53,20 +83,38 @@ def read_int(value: JSON) -> int | None:
 
 
 def read_money(value: JSON) -> Decimal | None:
-    """An amount as `"12.50"`, `12.5`, `"1,234.56"` or `"£12.50"`; None for anything else, `"Pending"` included."""
-    text = read_text(value)
-    match = _MONEY.fullmatch(text) if text is not None else None
+    """An amount as `"12.50"`, `12.5`, `"1,234.56"`, `"£12.50"` or `{"amount": …}`; None for others, "Pending" too."""
+    if isinstance(value, str) and _PLAIN_MONEY.fullmatch(value):
+        return Decimal(value).quantize(_SMALLEST_STEP)
+    match = _match_money(value)
     if match is None:
         return None
     try:
-        amount = Decimal(match[1] + match[2].replace(",", "")).quantize(_SMALLEST_STEP)
+        amount = Decimal(match[1] + match[3].replace(",", "")).quantize(_SMALLEST_STEP)
     except InvalidOperation:
         return None
     return amount if abs(amount) < LARGEST_AMOUNT else None
 
 
+def read_currency_of(value: JSON) -> str | None:
+    """The currency that an amount itself carries: `"£12.50"`, `"12.50 GBP"`, `{"amount": …, "currency": …}`."""
+    if isinstance(value, dict):
+        return read_currency(fold_keys(value).get("currency"))
+    match = _match_money(value) if isinstance(value, str) else None
+    sign = (match[2] or match[4]).upper() if match else ""
+    return _SIGNS.get(sign) or (sign if _CURRENCY_CODE.fullmatch(sign) else None)
+
+
+def _match_money(value: JSON) -> re.Match[str] | None:
+    if isinstance(value, dict):
+        inner = fold_keys(value)
+        value = next((inner[name] for name in ("amount", "value", "total", "revenue") if name in inner), None)
+    text = read_text(value)
+    return None if text is None else _MONEY.fullmatch(text)
+
+
 def read_moment(value: JSON) -> datetime | None:
-    """A moment in ISO 8601, or Unix seconds; without a zone it is taken as UTC, LeadByte's documented `Z`.
+    """A moment in ISO 8601, Unix (milli)seconds or as mails write it; without a zone it is UTC, the documented `Z`.
 
     Zero dates (`0000-00-00 00:00:00`) and years no lead can have are None; the caller keeps the raw text.
     """
@@ -83,7 +131,19 @@ def read_moment(value: JSON) -> datetime | None:
 
 def fold_key(key: str) -> str:
     """A field's name in one spelling: `queueId`, `queue_id`, `Queue-ID` and `queue id` are all `queueid`."""
+    return _fold_name(key) if len(key) <= _LONGEST_NAME else _KEY_BLANKS.sub("", key).casefold()
+
+
+@lru_cache(maxsize=4096)  # LeadByte has a few hundred names, and each reply has the same ones
+def _fold_name(key: str) -> str:
     return _KEY_BLANKS.sub("", key).casefold()
+
+
+def fold_keys(value: JSON) -> Block:
+    """An object with its keys in one spelling, see `fold_key`; an empty one for anything else."""
+    if not isinstance(value, dict):
+        return {}
+    return {_fold_name(key) if len(key) <= _LONGEST_NAME else fold_key(key): inner for key, inner in value.items()}
 
 
 def read_word(value: JSON) -> str | None:
@@ -101,9 +161,14 @@ def read_currency(value: JSON) -> str | None:
 
 
 def _parse_moment(text: str) -> datetime:
-    if re.fullmatch(r"\d{9,10}", text, re.ASCII):
-        return datetime.fromtimestamp(int(text), tz=UTC)
-    return datetime.fromisoformat(text)
+    if _ISO_MOMENT.fullmatch(text):
+        return datetime.fromisoformat(text)
+    if re.fullmatch(r"\d{9,10}|\d{12,13}", text, re.ASCII):
+        return datetime.fromtimestamp(int(text[:-3] if len(text) > 10 else text), tz=UTC)  # noqa: PLR2004 - milliseconds
+    try:
+        return datetime.fromisoformat(re.sub(r" ?(UTC|GMT)$", "Z", text))
+    except ValueError:
+        return parsedate_to_datetime(text)
 
 
 def _write_int(value: int) -> str:

@@ -11,7 +11,10 @@ import math
 import re
 from dataclasses import dataclass
 
-from worker.domain.values import JSON, fold_key
+from worker.domain.complaints import SPOKEN
+from worker.domain.lead_fields import list_filled_fields
+from worker.domain.records import LEAD_DATA, PRESENT, is_record, list_envelopes
+from worker.domain.values import JSON, Block, fold_key, fold_keys
 
 DEEPEST = 32  # levels; LeadByte's replies have five
 LONGEST_INT = 18  # digits that fit bigint; a longer one stays text
@@ -21,11 +24,12 @@ OTHER_CAP = 16 * 1024
 
 # What Postgres' text cannot hold: NUL, and halves of surrogate pairs that no UTF-8 has.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-# The blocks that hold the consumer's data (documented: "lead data" can be appended; its name and place are not).
-_LEAD_DATA = frozenset({"lead", "leaddata", "leaddetails", "leadfields", "leadinfo", "data", "fields"})
-_PLACES = frozenset({"records", "results", "record", "response"})
-_MAPS = frozenset({"records", "results"})  # a map of records by id is read, so it is looked through as well …
-_RECORD_IDS = frozenset({"queueid", "queueref"})  # … unless it is one record
+# The name under which the journal keeps the names of the fields that a lead-data block had filled.
+_PRESENT_NAME = "leadFieldsPresent"
+# Blocks of others than the consumer: what is called "data" or "fields" in them is theirs.
+_LEFT_ALONE = frozenset(
+    ["buyer", "buyers", "delivery", "deliveries", "campaign", "campaigns", "supplier", "suppliers", *SPOKEN]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +49,33 @@ def decode_body(body: bytes) -> Decoded:
 def decode_text(text: str) -> Decoded:
     """Read a body that is text already, as the journal keeps it."""
     try:
-        document = _tame(json.loads(text, parse_int=_read_int, parse_constant=lambda _: None), DEEPEST)
+        document = _DECODER.decode(text)
     except (ValueError, RecursionError):
-        return Decoded(None, make_storable(text), is_json=False)
-    return Decoded(document, make_storable(text), is_json=True)
+        document = _find_object(text)
+        if document is None:
+            return Decoded(None, make_storable(text), is_json=False)
+    if isinstance(document, str) and document.lstrip().startswith("{"):
+        document = _find_object(document) or document  # JSON within a JSON string
+    # Without an escape or a sign beyond ASCII no string can hold what has to be replaced, and most bodies have neither.
+    if text.isascii() and "\\u" not in text:
+        is_shallow = text.count("{") + text.count("[") <= DEEPEST or _is_shallow(document, DEEPEST)
+        return Decoded(document if is_shallow else _tame(document, DEEPEST), text, is_json=True)
+    return Decoded(_tame(document, DEEPEST), make_storable(text), is_json=True)
+
+
+def _find_object(text: str) -> JSON:
+    """The one JSON object that the text ends with; None where there is none, or something follows it.
+
+    Only the first brace that may begin one is tried: an inner object of a broken one is not the answer.
+    """
+    start = _OBJECT.search(text)
+    if start is None or text[: start.start()].rstrip().endswith(("[", ",", ":")):
+        return None
+    try:
+        document, end = _DECODER.raw_decode(text, start.start())
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) and not text[end:].strip() else None
 
 
 def describe_shape(document: JSON) -> str:
@@ -91,11 +118,22 @@ def _read_int(digits: str) -> int | str:
     return int(digits) if len(digits) <= LONGEST_INT else digits
 
 
+def _read_float(digits: str) -> float | None:
+    number = float(digits)
+    return number if math.isfinite(number) else None  # 1e999 is no number of anything
+
+
+def _is_shallow(value: JSON, depth: int) -> bool:
+    """Whether nothing is nested so deep that taming would leave it out."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return depth > 0 and all(_is_shallow(inner, depth - 1) for inner in inside if isinstance(inner, dict | list))
+
+
 def _tame(value: JSON, depth: int) -> JSON:
     if isinstance(value, str):
         return make_storable(value)
-    if depth == 0 or (isinstance(value, float) and not math.isfinite(value)):
-        return None  # nothing of a lead stands this deep; 1e999 is no number of anything
+    if depth == 0:
+        return None  # nothing of a lead stands this deep
     if isinstance(value, dict):
         return {make_storable(key): _tame(inner, depth - 1) for key, inner in value.items()}
     if isinstance(value, list):
@@ -103,16 +141,35 @@ def _tame(value: JSON, depth: int) -> JSON:
     return value
 
 
-def _drop_lead_data(value: JSON) -> JSON:
-    """Without the lead-data block, at the root, in each record and in its response; other blocks are left alone."""
+def _drop_lead_data(value: JSON, *, is_inside: bool = False) -> JSON:
+    """With each lead-data block replaced by the names of its filled fields, wherever it stands in the answer.
+
+    `is_inside`: within a record, where such a name can mean nothing else; outside it may be an envelope of records.
+    """
     if isinstance(value, list):
-        return [_drop_lead_data(inner) for inner in value]
+        return [_drop_lead_data(inner, is_inside=is_inside) for inner in value]
     if not isinstance(value, dict):
         return value
-    return {key: _drop_inside(fold_key(key), inner) for key, inner in value.items() if fold_key(key) not in _LEAD_DATA}
+    block = fold_keys(value)
+    is_inside = is_inside or is_record(block)
+    dropped = set(LEAD_DATA) & block.keys()
+    if dropped and not is_inside:
+        dropped -= set(list_envelopes(block))
+    kept = {
+        key: inner if name in _LEFT_ALONE else _drop_lead_data(inner, is_inside=is_inside)
+        for key, inner in value.items()
+        if (name := fold_key(key)) not in dropped
+    }
+    told = [block[name] for name in dropped if isinstance(block[name], list | dict)]
+    return {**kept, _PRESENT_NAME: _list_present(told, block)} if told else kept
 
 
-def _drop_inside(name: str, value: JSON) -> JSON:
-    if name in _MAPS and isinstance(value, dict) and not _RECORD_IDS & {fold_key(key) for key in value}:
-        value = {key: _drop_lead_data(inner) for key, inner in value.items()}
-    return _drop_lead_data(value) if name in _PLACES else value
+def _list_present(told: list[JSON], block: Block) -> JSON:
+    before = block.get(PRESENT)
+    names = {name for inner in told for name in list_filled_fields(inner)}
+    return [*sorted(names), *(before if isinstance(before, list) else [])]
+
+
+# Made once: `json.loads` with arguments makes a decoder for every call.
+_DECODER = json.JSONDecoder(parse_int=_read_int, parse_float=_read_float, parse_constant=lambda _: None)
+_OBJECT = re.compile(r'\{\s*["}]')

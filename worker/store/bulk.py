@@ -15,21 +15,34 @@ from sqlalchemy import Connection, CursorResult, TextClause, text
 
 
 def unnest(columns: Mapping[str, str], alias: str) -> str:
-    """`unnest(…) as alias (…)` for columns of {name: Postgres type}; each name is a parameter holding a list."""
-    arrays = ", ".join(f"cast(:{name} as {kind}[])" for name, kind in columns.items())
+    """`unnest(…) as alias (…)` for columns of {name: Postgres type}; each name is a parameter holding a list.
+
+    Postgres would unnest an array of arrays to its leaves, so a column of arrays comes as text, see `write_array`.
+    """
+    kinds = ((name, "text" if kind.endswith("[]") else kind) for name, kind in columns.items())
+    arrays = ", ".join(f"cast(:{name} as {kind}[])" for name, kind in kinds)
     return f"unnest({arrays}) as {alias} ({', '.join(columns)})"
 
 
 def upsert(table: str, columns: Mapping[str, str], key: Sequence[str], *, kept: Sequence[str] = ()) -> TextClause:
     """Insert rows, or replace what differs on the rows that have the key; `kept` columns keep their first value."""
     names = ", ".join(columns)
+    values = ", ".join(f"s.{name}::{kind}" if kind.endswith("[]") else f"s.{name}" for name, kind in columns.items())
     facts = [name for name in columns if name not in {*key, *kept}]
     then, now = (", ".join(f"{row}.{name}" for name in facts) for row in ("t", "excluded"))
     return text(f"""
-        insert into {table} as t ({names}) select * from {unnest(columns, "s")}
+        insert into {table} as t ({names}) select {values} from {unnest(columns, "s")}
         on conflict ({", ".join(key)}) do update set {", ".join(f"{name} = excluded.{name}" for name in facts)}
         where ({then}) is distinct from ({now})
     """)
+
+
+def write_array(values: Iterable[str] | None) -> str | None:
+    """A value of a `text[]` column, as Postgres writes it."""
+    if values is None:
+        return None
+    quoted = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
+    return "{" + ",".join(f'"{value}"' for value in quoted) + "}"
 
 
 def execute_many(

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, text
 
 from worker.domain.facts import Buyer, Delivery, Facts, Named
 from worker.domain.lifecycle import State
-from worker.store.bulk import execute_many, upsert
+from worker.store.bulk import execute_many, upsert, write_array
 
 Seen = tuple[datetime, datetime]  # first and last
 
@@ -21,6 +21,7 @@ class KnownLead:
 
     lead_id: int
     queue_id: str
+    account: str
     state: State
     state_reason: str | None
     resolved_at: datetime | None
@@ -40,8 +41,9 @@ class Outcome:
 
 
 _LOCK_LEADS = text("""
-    select l.id, l.queue_id, l.state, l.state_reason, l.resolved_at from resolver.leads l
-    where l.id = any(:lead_ids) order by l.id for no key update
+    select l.id, l.queue_id, a.name as account, l.state, l.state_reason, l.resolved_at
+    from resolver.leads l join resolver.accounts a on a.id = l.account_id
+    where l.id = any(:lead_ids) order by l.id for no key update of l
 """)
 
 _FORGET_ROWS = text("""
@@ -74,6 +76,7 @@ _OUTCOME_COLUMNS = {
     "quarantine_id": "text",
     "processed_at": "timestamptz",
     "processed_raw": "text",
+    "fields_present": "text[]",
     "last_reply_id": "bigint",
 }
 _BUYER_COLUMNS = {
@@ -110,7 +113,13 @@ def lock_leads(connection: Connection, lead_ids: Sequence[int]) -> list[KnownLea
     unknown = (Facts(), 0, False)
     return [
         KnownLead(
-            row.id, row.queue_id, State(row.state), row.state_reason, row.resolved_at, *known.get(row.id, unknown)
+            row.id,
+            row.queue_id,
+            row.account,
+            State(row.state),
+            row.state_reason,
+            row.resolved_at,
+            *known.get(row.id, unknown),
         )
         for row in rows
     ]
@@ -182,6 +191,7 @@ def _read_facts(
         quarantine_id=row.quarantine_id,
         processed_at=row.processed_at,
         processed_raw=row.processed_raw,
+        fields_present=None if row.fields_present is None else tuple(row.fields_present),
     )
 
 
@@ -196,7 +206,8 @@ def _outcome_row(outcome: Outcome) -> tuple[object, ...]:
         outcome.lead_id, facts.campaign_accepted, facts.result_code, facts.result_reason, facts.lead_id,
         facts.rejection_id, campaign.id, campaign.name, supplier.id, supplier.name, facts.sold,
         facts.buyers is not None, facts.deliveries is not None, facts.revenue, facts.payout, facts.payout_pending,
-        facts.currency, facts.quarantine_id, facts.processed_at, facts.processed_raw, outcome.reply_id,
+        facts.currency, facts.quarantine_id, facts.processed_at, facts.processed_raw,
+        write_array(facts.fields_present), outcome.reply_id,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ contract for everybody else is the schema `reporting` and the function `track_le
 from __future__ import annotations
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -201,6 +202,7 @@ outcomes = Table(
     Column("quarantine_id", Text),
     moment("processed_at"),
     Column("processed_raw", Text),
+    Column("fields_present", ARRAY(Text)),  # lead-data fields that LeadByte shows as filled: names, never values
     Column("last_reply_id", BigInteger, nullable=False),
     # Set: replies were forgotten, so what they told is known from here alone.
     moment("journal_cut_at"),
