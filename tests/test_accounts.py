@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from worker.accounts import Account, check_account_name, choose_account, load_accounts, require_accounts
+from worker.domain.acceptance import Acceptance
+from worker.domain.facts import Named
 from worker.errors import SettingsError
 from worker.leadbyte.transport import Request
 from worker.settings import load_settings
@@ -228,3 +230,36 @@ def test_a_command_means_the_account_it_names_or_the_only_one(configure: Configu
 def test_a_name_that_is_no_host_label_is_refused(name: str) -> None:
     with pytest.raises(SettingsError):
         check_account_name(name, "X")
+
+
+def test_acceptance_is_told_per_campaign_per_account_or_for_all(configure: Configure, tmp_path: Path) -> None:
+    tables = """
+        [accounts.one]
+        api_key = "k1"
+        acceptance = "buyer"
+        [accounts.one.campaigns.565]
+        acceptance = "system"
+        [accounts.one.campaigns."Solar UK"]
+        [accounts.two]
+        api_key = "k2"
+    """
+    file = write(tmp_path / "accounts.toml", tables)
+    accounts = configure(LEADBYTE_ACCOUNTS_FILE=file, LEADBYTE_ACCEPTANCE="system")
+    one, two = accounts["one"], accounts["two"]
+    assert one.choose_acceptance(Named("565", "Solar UK")) is Acceptance.SYSTEM
+    assert one.choose_acceptance(Named("7", "Solar UK")) is Acceptance.BUYER
+    assert one.choose_acceptance(None) is Acceptance.BUYER
+    assert two.choose_acceptance(None) is Acceptance.SYSTEM
+    file = write(
+        tmp_path / "wrong.toml", '[accounts.one]\napi_key = "k"\n[accounts.one.campaigns.1]\nacceptance = "me"'
+    )
+    with pytest.raises(SettingsError, match=r"accounts\.one\.campaigns\.1\.acceptance"):
+        configure(LEADBYTE_ACCOUNTS_FILE=file)
+
+
+def test_a_replay_needs_no_key(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEADBYTE_ACCOUNT", "acme")
+    monkeypatch.setenv("LEADBYTE_ACCEPTANCE", "buyer")
+    with pytest.raises(SettingsError, match="LEADBYTE_API_KEY is not set"):
+        configure()
+    assert load_accounts(load_settings(), with_keys=False)["acme"].acceptance is Acceptance.BUYER

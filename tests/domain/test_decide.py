@@ -256,3 +256,14 @@ def test_nonsense_about_a_final_lead_is_kept_for_a_better_reader_once(lead: Poll
 @given(leads, readings, chances)
 def test_an_open_lead_is_under_no_recheck(lead: PolledLead, reading: Reading, chance: float) -> None:
     assert not decide_step(lead, reading, NOW, POLICY, chance).ends_recheck
+
+
+def test_a_clock_that_moves_while_the_lead_is_open_is_no_news() -> None:
+    def read_at(state: State | None, minute: int) -> Reading:
+        stamp = NOW + timedelta(minutes=minute)
+        facts = Facts(lead_id="7", processed_at=stamp, processed_raw=stamp.isoformat())
+        return Reading(Meaning.TOLD, "LeadByte says so", state, facts)
+
+    lead = watched_for(timedelta(minutes=1), told_digest=digest_reading(read_at(State.PENDING, 0)))
+    assert not step_after(lead, read_at(State.PENDING, 1)).journalled
+    assert digest_reading(read_at(State.APPROVED, 0)) != digest_reading(read_at(State.APPROVED, 1))

@@ -188,3 +188,12 @@ def test_moments_and_flags_are_replaced_by_news() -> None:
     known = Facts(payout_pending=True, processed_at=datetime(2022, 1, 1, tzinfo=UTC))
     told = replace(known, payout_pending=False, payout=Decimal(0))
     assert merge_facts(known, told) == told
+
+
+def test_money_of_a_returned_buyer_is_in_no_sum() -> None:
+    known = derive_facts(Facts(buyers=SOLD_FOR_TEN), State.APPROVED)
+    told = Facts(buyers=(Buyer("1", "1", status="Returned"), Buyer("2", "2", status="Sold")))
+    now = derive_facts(merge_facts(known, told), State.APPROVED)
+    assert (known.revenue, now.revenue, now.sold) == (Decimal(10), None, True)
+    assert derive_facts(merge_facts(now, told), State.APPROVED) == now
+    assert derive_facts(merge_facts(known, replace(told, revenue=Decimal(7))), State.APPROVED).revenue == Decimal(7)

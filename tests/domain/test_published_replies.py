@@ -11,7 +11,7 @@ import pytest
 
 from worker.domain.answers import Answer
 from worker.domain.classify import Meaning, Reading, classify_reply
-from worker.domain.facts import Buyer, Facts, derive_facts
+from worker.domain.facts import Buyer, Delivery, Facts, Named, derive_facts
 from worker.domain.lifecycle import State
 from worker.leadbyte.wire import decode_body
 
@@ -24,7 +24,7 @@ def read(body: str, http_status: int = 200) -> Reading:
     return classify_reply(QUEUE_ID, answer.http_status, decoded.document, decoded.text)
 
 
-def poll(status: str | None, response: object, **more: object) -> str:
+def poll(status: object, response: object, **more: object) -> str:
     """The documented envelope around a `response` object."""
     record: dict[str, Any] = {"queueId": QUEUE_ID, "response": response, **more}
     if status is not None:
@@ -147,6 +147,105 @@ PUBLISHED: dict[str, tuple[str, State | None, Facts]] = {
         poll("Processed", {"buyers": [{"id": 3, "status": "Sold"}]}),
         State.APPROVED,
         Facts(campaign_accepted=True, buyers=(Buyer("3", "3", status="Sold"),)),
+    ),
+    "processed, with a delivery that sold beside it": (
+        poll("Processed", {"deliveries": [{"id": 9, "status": "Sold"}]}),
+        State.APPROVED,
+        Facts(campaign_accepted=True, deliveries=(Delivery("9", "9", status="Sold"),)),
+    ),
+    "processed, with a rejection ID alone beside it": (
+        poll("Processed", {"rejectionId": 5}),
+        State.REJECTED,
+        Facts(campaign_accepted=False, rejection_id="5"),
+    ),
+    "processed, refused and sold at once": (
+        poll("Processed", {"code": -2, "buyers": [{"id": 3, "status": "Sold"}]}),
+        None,
+        Facts(campaign_accepted=False, result_code=-2, buyers=(Buyer("3", "3", status="Sold"),)),
+    ),
+    "processed, sold, and the payout pending": (
+        poll("Processed", {"payout": "Pending", "buyers": [{"id": 3, "status": "Sold"}]}),
+        State.PENDING,
+        Facts(campaign_accepted=True, payout_pending=True, buyers=(Buyer("3", "3", status="Sold"),)),
+    ),
+    "a status in a list, and a response in one": (
+        poll(["Approved"], [{"leadId": 7}]),
+        State.APPROVED,
+        Facts(campaign_accepted=True, lead_id="7"),
+    ),
+    "a status in an object": (poll({"id": 3, "name": "Queued"}, None), State.QUEUED, Facts()),
+    "a status in the response": (
+        poll(None, {"status": "Approved", "leadId": 7}),
+        State.APPROVED,
+        Facts(campaign_accepted=True, lead_id="7"),
+    ),
+    "a lead ID as a float": (
+        poll("Approved", {"leadId": 7185867.0}),
+        State.APPROVED,
+        Facts(campaign_accepted=True, lead_id="7185867"),
+    ),
+    "a lead ID that is none": (poll("Rejected", {"leadId": "9" * 5_000}), State.REJECTED, Facts()),
+    "a payout with its currency": (
+        poll("Approved", {"payout": {"amount": "2.00", "currency": "GBP"}}),
+        State.APPROVED,
+        Facts(campaign_accepted=True, payout=Decimal("2.00"), payout_pending=False, currency="GBP"),
+    ),
+    "a stamp as PHP writes it": (
+        poll("Approved", None, processed={"date": "2022-11-17 16:03:04.000000", "timezone": "UTC"}),
+        State.APPROVED,
+        Facts(
+            campaign_accepted=True,
+            processed_at=datetime(2022, 11, 17, 16, 3, 4, tzinfo=UTC),
+            processed_raw="2022-11-17 16:03:04.000000",
+        ),
+    ),
+    "sold, by a flag of the record": (
+        poll("Approved", {"leadId": 7, "sold": "Yes"}),
+        State.APPROVED,
+        Facts(campaign_accepted=True, lead_id="7", sold=True),
+    ),
+    "quarantined, with its ID in a sentence": (
+        poll("Quarantined", {"info": ["Quarantine ID '2932682' held"]}),
+        State.QUARANTINED,
+        Facts(quarantine_id="2932682"),
+    ),
+    "quarantined, with its ID bare": (
+        poll("Quarantined", None, quarantine=2932682),
+        State.QUARANTINED,
+        Facts(quarantine_id="2932682"),
+    ),
+    "quarantined, with its ID in info": (
+        poll("Quarantined", {"info": {"quarantineId": 2932682}}),
+        State.QUARANTINED,
+        Facts(quarantine_id="2932682"),
+    ),
+    "a campaign in a list, a supplier as a number": (
+        poll("Queued", None, campaigns=[{"id": 565, "name": "Solar"}], supplier=3),
+        State.QUEUED,
+        Facts(campaign=Named("565", "Solar"), supplier=Named("3")),
+    ),
+    "a map of status words by queue ID": (
+        json.dumps({"status": "Success", "records": {QUEUE_ID: "Queued"}}),
+        State.QUEUED,
+        Facts(),
+    ),
+    "text before the JSON": (
+        "\ufeff<br />\n<b>Warning</b>: include(login.php): denied in a.php on line <b>3</b><br />\n" + APPROVED,
+        State.APPROVED,
+        Facts(
+            campaign_accepted=True,
+            result_code=1,
+            result_reason="OK",
+            lead_id="7185867",
+            payout=Decimal("2.00"),
+            payout_pending=False,
+            **at("2022-11-17T16:03:04Z"),
+        ),
+    ),
+    "JSON in a JSON string": (
+        json.dumps(poll("Queued", None)),
+        State.QUEUED,
+        Facts(),
     ),
     "an ID without a code": (poll("Rejected", {"rejectionId": 5}), State.REJECTED, Facts(
         campaign_accepted=False, rejection_id="5")),

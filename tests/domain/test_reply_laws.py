@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.domain import records
 from worker.domain.answers import Answer
 from worker.domain.classify import Meaning, classify_reply
 from worker.domain.decide import digest_reading
 from worker.domain.facts import Buyer, Delivery, Facts, derive_facts, merge_facts
 from worker.domain.lifecycle import State
 from worker.domain.values import JSON, fold_key
+from worker.leadbyte import wire
 from worker.leadbyte.wire import decode_body, decode_text, prepare_for_journal
 
 QUEUE_ID = "ac1e0206-12eaee18-63765b37-471b-f60cd31d"
@@ -130,3 +133,36 @@ def iterate_values(facts: Facts) -> list[object]:
     rows: list[Buyer | Delivery] = [*(facts.buyers or ()), *(facts.deliveries or ())]
     plain = [facts.result_reason, facts.lead_id, facts.campaign, facts.supplier, facts.currency, facts.processed_raw]
     return [*plain, *(value for row in rows for value in (row.key, row.id, row.name, row.status))]
+
+
+@given(documents(ours_or_not))
+def test_what_is_found_at_once_is_what_is_found_by_looking_everywhere(document: JSON) -> None:
+    if isinstance(document, dict) and (ordinary := records._find_ordinary(document)) is not None:
+        assert records._find_anywhere(document, QUEUE_ID) == [ordinary]
+
+
+@given(documents(ours_or_not))
+def test_a_body_that_needs_no_taming_is_the_same_tamed(document: JSON) -> None:
+    decoded = decode_text(json.dumps(document)).document
+    assert wire._tame(decoded, wire.DEEPEST) == decoded
+
+
+@given(st.lists(st.sampled_from([0, 0, 1, 2]), min_size=1, max_size=4), st.randoms())
+def test_the_order_of_records_does_not_matter(picked: list[int], chance: random.Random) -> None:
+    told: list[JSON] = [
+        {"queueId": QUEUE_ID, "status": "Approved", "response": {"leadId": 7}},
+        {"queueId": "ac1e0206-00000000-62ce91e7-ffff-00000000", "status": "Rejected"},
+        {"queueId": QUEUE_ID.upper(), "status": "Queued"},
+    ]
+    rows = [told[at] for at in picked]
+    once = classify_reply(QUEUE_ID, 200, {"records": list(rows)})
+    chance.shuffle(rows)
+    assert classify_reply(QUEUE_ID, 200, {"records": rows}) == once
+
+
+@given(documents(ours_or_not), st.integers(0, 400))
+def test_a_cut_answer_is_never_read_as_if_it_were_whole(document: JSON, at: int) -> None:
+    body = json.dumps(document)
+    cut = body[: min(at, len(body) - 1)]
+    if isinstance(document, dict | list):
+        assert not decode_text(cut).is_json

@@ -59,6 +59,29 @@ CORPUS: list[Any] = [
     {"status": "Success", "records": [{"queueRef": QUEUE_ID, "status": "Not Found"}]},
     {"status": "Error", "message": "Invalid API key", "errors": [{"message": "key"}]},
     {"records": [{"queueId": OTHER_ID, "status": "Approved"}, {"queueId": QUEUE_ID, "status": "Queued"}]},
+    {"records": [], "results": [{"queueId": QUEUE_ID.upper(), "status": "Approved", "response": _RESPONSE}]},
+    [{"queueId": QUEUE_ID, "status": ["Processed"], "response": [_RESPONSE]}],
+    {"data": {"records": [{"queueId": QUEUE_ID, "status": "Approved", "data": {"email": "someone@example.org"}}]}},
+    {"records": {QUEUE_ID: {"status": "Approved", "response": _RESPONSE}, OTHER_ID: "Rejected"}},
+    {
+        "record": {
+            "queueId": QUEUE_ID,
+            "status": {"name": "Approved"},
+            "buyers": {
+                "items": [
+                    {
+                        "id": 9,
+                        "buyer": {"id": 12, "name": "Acme"},
+                        "sold": "Yes",
+                        "revenue": {"amount": "12.50", "currency": "GBP"},
+                    }
+                ]
+            },
+            "deliveries": {"40": {"name": "Acme (UK)", "buyer": {"id": 12}, "status": "Sold"}},
+        }
+    },
+    {"error": {"code": 401, "message": "Unauthorized"}},
+    {"success": False, "message": "Too many requests"},
 ]
 NASTY: list[Any] = [
     None, True, False, 0, -1, 1, 2**31, 2**63, 10**30, -0.0, 1e308, 0.1, "", "-", "null", "N/A", "{payout}", "Pending",
@@ -152,7 +175,9 @@ def check_body(body: bytes, http_status: int) -> str:
 
 def _is_elsewhere(document: Any) -> bool:
     """Whether the planted address stands where no reply has lead data (a fault moved it into a name, say)."""
-    return any(key not in {"lead", "email"} and "someone@" in str(holder[key]) for holder, key in _walk(document))
+    return any(
+        key not in {"lead", "data", "email"} and "someone@" in str(holder[key]) for holder, key in _walk(document)
+    )
 
 
 def _carries_our_id(document: Any) -> bool:

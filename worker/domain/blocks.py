@@ -42,10 +42,12 @@ def read_facts(places: Sequence[Block]) -> Facts:
     """All facts the places tell, nearest place first: (record, response, root)."""
     own = places[:2]
     payout_word = _read(_read_payout_word, places, "payout")
+    code, lead_id = _read(read_int, own, "code"), _read(read_id, own, "leadid")
     return Facts(
-        result_code=_read(read_int, own, "code"),
+        campaign_accepted=show_acceptance(code, lead_id),
+        result_code=code,
         result_reason=_read(read_text, own, "response", "reason", "message"),
-        lead_id=_read(read_id, own, "leadid"),
+        lead_id=lead_id,
         rejection_id=_read(read_id, own, "rejectionid"),
         campaign=_read_named(places, "campaign", "campaignid"),
         supplier=_read_named(places, "supplier", "supplierid", "sid"),
@@ -61,6 +63,13 @@ def read_facts(places: Sequence[Block]) -> Facts:
         processed_raw=_read(_read_raw_stamp, own, *_STAMPS),
         fields_present=read_present_fields(places),
     )
+
+
+def show_acceptance(code: int | None, lead_id: str | None) -> bool | None:
+    """Whether code and lead ID alone show that the campaign took the lead, or refused it."""
+    if lead_id is not None and (code is None or code > 0):
+        return True
+    return False if code is not None and code < 0 else None
 
 
 def _read(reader: Callable[[JSON], Told | None], places: Sequence[Block], *names: str) -> Told | None:
@@ -100,9 +109,13 @@ def _open_stamp(value: JSON) -> JSON:
 
 def _read_quarantine_id(places: Sequence[Block]) -> str | None:
     told = _read(read_id, places, "quarantineid", "quarantineref") or _read(_read_quarantine, places, "quarantine")
-    if told is not None or not any("quarantin" in (read_word(place.get("status")) or "") for place in places[:2]):
+    if told is not None or not any(_is_quarantine_told(place.get("status")) for place in places[:2]):
         return told
     return _read(_find_quarantine_id, places, *_QUARANTINE_BLOCKS, "response", "message", "reason")
+
+
+def _is_quarantine_told(status: JSON) -> bool:
+    return isinstance(status, str) and "quarantin" in status.casefold()
 
 
 def _read_quarantine(value: JSON) -> str | None:

@@ -208,10 +208,8 @@ def _tell_acceptance(facts: Facts, state: State | None) -> Facts:
 
 def _decide_acceptance(facts: Facts, state: State | None) -> bool | None:
     """Whether the campaign took the lead; "Rejected" alone does not tell (refused, or accepted and unsold)."""
-    if facts.lead_id is not None and (facts.result_code is None or facts.result_code > 0):
-        return True
-    if facts.result_code is not None and facts.result_code < 0:
-        return False
+    if facts.campaign_accepted is not None:
+        return facts.campaign_accepted
     if state in {State.APPROVED, State.RETURNED, State.PENDING}:
         return True
     return False if facts.rejection_id is not None and facts.lead_id is None else None

@@ -6,7 +6,8 @@ The journal keeps these names in place of the block (`worker.leadbyte.wire`), so
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 from worker.domain.records import LEAD_DATA, PRESENT
 from worker.domain.values import JSON, Block, fold_key, fold_keys, read_text
@@ -15,13 +16,15 @@ MOST_NAMES = 200
 LONGEST_NAME = 80
 # What a field is called; an address or a telephone number that stands where a name should is none.
 _NAME = re.compile(r"[^\W\d][\w.\[\]]*")
+_PLACES = frozenset({*LEAD_DATA, PRESENT})
 _PAIR = frozenset({"name", "field", "key", "label", "id", "type", "value"})
 
 
 def list_filled_fields(block: JSON) -> list[str]:
     """Names of the filled fields of a lead-data block, folded and sorted: an object, or a list of name and value."""
-    rows = block if isinstance(block, list) else [block]
-    return _bound(name for row in rows if isinstance(row, dict) for name in _iterate_filled(row))
+    if isinstance(block, list):
+        return _bound({name for row in block if isinstance(row, dict) for name in _iterate_row(row)})
+    return _bound(set(_iterate_filled(block))) if isinstance(block, dict) else []
 
 
 def read_present_fields(places: Sequence[Block]) -> tuple[str, ...] | None:
@@ -31,29 +34,44 @@ def read_present_fields(places: Sequence[Block]) -> tuple[str, ...] | None:
 
 
 def _read_place(place: Block) -> tuple[str, ...] | None:
-    blocks = [place[name] for name in LEAD_DATA if name in place and isinstance(place[name], list | dict)]
+    if _PLACES.isdisjoint(place):
+        return None
+    blocks = [place[name] for name in LEAD_DATA if isinstance(place.get(name), list | dict)]
     kept = place.get(PRESENT)
     if not blocks and not isinstance(kept, list):
         return None
-    names = [name for block in blocks for name in list_filled_fields(block)]
-    return tuple(
-        _bound([*names, *(name for name in kept if isinstance(name, str))] if isinstance(kept, list) else names)
-    )
+    names = {name for block in blocks for name in list_filled_fields(block)}
+    return tuple(_bound(names.union(_iterate_plain(kept) if isinstance(kept, list) else ())))
 
 
-def _iterate_filled(row: dict[str, JSON]) -> Iterable[str]:
+def _iterate_row(row: dict[str, JSON]) -> Iterable[str]:
     fields = fold_keys(row)
     if "value" in fields and fields.keys() <= _PAIR:
         names = (fields.get(name) for name in ("name", "field", "key", "label"))
         name = next((name for name in names if isinstance(name, str)), "")
-        return [name] if _is_filled(fields["value"]) else []
-    return [name for name, value in row.items() if _is_filled(value)]
+        return _iterate_plain([name] if _is_filled(fields["value"]) else [])
+    return _iterate_filled(row)
+
+
+def _iterate_filled(row: dict[str, JSON]) -> Iterator[str]:
+    return _iterate_plain(name for name, value in row.items() if _is_filled(value))
 
 
 def _is_filled(value: JSON) -> bool:
     return bool(value) if isinstance(value, list | dict) else isinstance(value, bool) or read_text(value) is not None
 
 
-def _bound(names: Iterable[str]) -> list[str]:
-    folded = {fold_key(name) for name in names if len(name) <= LONGEST_NAME}
-    return sorted(name for name in folded if len(name) <= LONGEST_NAME and _NAME.fullmatch(name))[:MOST_NAMES]
+def _iterate_plain(names: Iterable[JSON]) -> Iterator[str]:
+    for name in names:
+        if isinstance(name, str) and (plain := _fold_plain(name[: LONGEST_NAME + 1])) is not None:
+            yield plain
+
+
+@lru_cache(maxsize=1024)
+def _fold_plain(name: str) -> str | None:
+    folded = fold_key(name)
+    return folded if len(name) <= LONGEST_NAME >= len(folded) and _NAME.fullmatch(folded) else None
+
+
+def _bound(names: set[str]) -> list[str]:
+    return sorted(names)[:MOST_NAMES]

@@ -75,7 +75,7 @@ def _read_buyer(row: Block) -> Buyer:
 
 
 def _read_price(row: Block) -> tuple[Decimal | None, str | None]:
-    currency = read_currency(row.get("currency"))
+    currency = read_currency(row["currency"]) if "currency" in row else None
     for name in ("revenue", "price", "amount"):
         if name in row and (price := read_money(row[name])) is not None:
             return price, currency or read_currency_of(row[name])
@@ -108,6 +108,8 @@ def _read_status(row: Block) -> str | None:
     word = _first_text(row, "status", "result")
     if word is not None:
         return word
+    if "sold" not in row and "issold" not in row:
+        return None
     sold = read_flag(row.get("sold", row.get("issold")))
     return None if sold is None else SOLD if sold else "Unsold"
 
@@ -182,7 +184,7 @@ def _open_map(value: dict[str, JSON]) -> Iterator[Block]:
     for key, inner in value.items():
         row = fold_keys(inner) if isinstance(inner, dict) else {"status": inner}
         # The row's own id wins over the key it stands under.
-        if is_list or "buyer" in row or _first_id(row, "id", "buyerid", "deliveryid") is not None:
+        if is_list or _first_id(row, "id", "buyerid", "deliveryid") is not None:
             yield row
         else:
             yield {**row, "id" if any(map(str.isdecimal, key)) and " " not in key else "name": key}

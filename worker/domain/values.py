@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
 
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 Block = Mapping[str, JSON]
@@ -21,7 +20,7 @@ _LONGEST_EMPTY = 9
 _YES = frozenset({"1", "yes", "y", "true", "on"})
 _NO = frozenset({"0", "no", "n", "false", "off"})
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
-_PLAIN_TEXT = re.compile(r"[!-~]+( [!-~]+)*")
+_PLAIN_TEXT = re.compile(r"[!-z]+(?: [!-z]+)*")
 _CONTROL = re.compile("[\x00-\x20\x7f-\xa0\u2028\u2029]+")
 _KEY_BLANKS = re.compile(r"[\s_-]+")
 # A currency before or after, nothing else: neither `10%` nor `#17` is a sum of money.
@@ -35,9 +34,11 @@ _CURRENCY_CODE = re.compile(r"[A-Z]{3}", re.ASCII)
 LONGEST_TEXT = 500  # characters kept of a name or reason; the raw reply stays in the journal
 LONGEST_ID = 128  # characters; a cut ID would be another one, so a longer one is no ID
 _LONGEST_NAME = 64  # characters of a field's name worth remembering in its folded spelling
+_MOST_NAMES = 4096
 LARGEST_AMOUNT = Decimal(10) ** 9  # more is no price of a lead; so far below numeric(18, 6) that sums fit as well
 _SMALLEST_STEP = Decimal("0.000001")  # of numeric(18, 6): what is read is then exactly what is stored
 _MOST_BITS = 4096
+_ORDINARY_INT = 10**18
 _OLDEST_YEAR, _YOUNGEST_YEAR = 2000, 2100
 
 
@@ -49,19 +50,19 @@ def read_text(value: JSON) -> str | None:
 
 def _read_whole_text(value: JSON) -> str | None:
     if isinstance(value, str):
-        # Plain ASCII, which nearly all texts are, has nothing to be cleaned of: no placeholder, no double blanks.
-        text = value if _PLAIN_TEXT.fullmatch(value) else _CONTROL.sub(" ", value).strip()
-    elif isinstance(value, bool) or not isinstance(value, int | float):
+        if _PLAIN_TEXT.fullmatch(value):  # as nearly all texts are: nothing to be cleaned of, no placeholder
+            return None if len(value) <= _LONGEST_EMPTY and value.casefold() in _EMPTY else value
+        text = _CONTROL.sub(" ", value).strip()
+        return None if text.casefold() in _EMPTY or _PLACEHOLDER.fullmatch(text) else text
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    else:
-        text = _write_int(value) if isinstance(value, int) else str(value)
-    if len(text) <= _LONGEST_EMPTY and text.casefold() in _EMPTY:
-        return None
-    return None if text[:1] == "{" and _PLACEHOLDER.fullmatch(text) else text
+    return (_write_int(value) if isinstance(value, int) else str(value)) or None
 
 
 def read_id(value: JSON) -> str | None:
     """An id, which LeadByte writes as a number or a string; 0 is its way of saying none."""
+    if isinstance(value, int) and 1 < value < _ORDINARY_INT:  # which True is not
+        return str(value)
     text = _read_whole_text(int(value) if isinstance(value, float) and value.is_integer() else value)
     return None if text is None or text == "0" or len(text) > LONGEST_ID else text
 
@@ -129,21 +130,27 @@ def read_moment(value: JSON) -> datetime | None:
     return moment.astimezone(UTC) if _OLDEST_YEAR <= moment.year < _YOUNGEST_YEAR else None
 
 
+class _FoldedNames(dict[str, str]):
+    """Names in their folded spelling, made once each: every reply has the same ones. A stranger's are not kept."""
+
+    def __missing__(self, key: str) -> str:
+        name = _KEY_BLANKS.sub("", key).casefold()
+        if len(key) <= _LONGEST_NAME and len(self) < _MOST_NAMES:
+            self[key] = name
+        return name
+
+
+_FOLDED = _FoldedNames()
+
+
 def fold_key(key: str) -> str:
     """A field's name in one spelling: `queueId`, `queue_id`, `Queue-ID` and `queue id` are all `queueid`."""
-    return _fold_name(key) if len(key) <= _LONGEST_NAME else _KEY_BLANKS.sub("", key).casefold()
-
-
-@lru_cache(maxsize=4096)  # LeadByte has a few hundred names, and each reply has the same ones
-def _fold_name(key: str) -> str:
-    return _KEY_BLANKS.sub("", key).casefold()
+    return _FOLDED[key]
 
 
 def fold_keys(value: JSON) -> Block:
     """An object with its keys in one spelling, see `fold_key`; an empty one for anything else."""
-    if not isinstance(value, dict):
-        return {}
-    return {_fold_name(key) if len(key) <= _LONGEST_NAME else fold_key(key): inner for key, inner in value.items()}
+    return {_FOLDED[key]: inner for key, inner in value.items()} if isinstance(value, dict) else {}
 
 
 def read_word(value: JSON) -> str | None:
