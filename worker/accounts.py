@@ -67,10 +67,6 @@ class _CampaignTable(BaseModel):
 
     acceptance: Acceptance | None = None
 
-    def as_rules(self) -> CampaignRules:
-        """The table as a value of the domain."""
-        return CampaignRules(acceptance=self.acceptance)
-
 
 class _AccountTable(BaseModel):
     """One `[accounts.NAME]` table of LEADBYTE_ACCOUNTS_FILE; what it leaves out comes from LEADBYTE_*."""
@@ -154,10 +150,9 @@ def _table_of_environment(settings: Settings, *, with_keys: bool) -> _AccountTab
 
 def _accounts_of_file(settings: Settings, *, with_keys: bool) -> Mapping[str, Account]:
     path = settings.leadbyte_accounts_file
+    where = "LEADBYTE_ACCOUNTS_FILE: accounts."
     return {
-        name: _build(
-            name, _parse_table(name, table), settings, f"LEADBYTE_ACCOUNTS_FILE: accounts.{name}", with_key=with_keys
-        )
+        name: _build(name, _parse_table(name, table), settings, where + name, with_key=with_keys)
         for name, table in (_read_tables(path) if path is not None else {}).items()
     }
 
@@ -208,7 +203,7 @@ def _build(name: str, table: _AccountTable, settings: Settings, source: str, *, 
         api_key_file=table.api_key_file,
         requests_per_day=_choose_day(table.requests_per_day, settings.leadbyte_requests_per_day),
         acceptance=table.acceptance or Acceptance(settings.leadbyte_acceptance),
-        campaigns={name: campaign.as_rules() for name, campaign in table.campaigns.items()},
+        campaigns={name: CampaignRules(**campaign.model_dump()) for name, campaign in table.campaigns.items()},
     )
     if with_key:
         account.read_key()

@@ -92,6 +92,7 @@ NASTY: list[Any] = [
 SPLICES = [
     b"\x00", b"\xff\xfe", b"\xed\xa0\x80", b"\\u0000", b"\\ud800", b"NaN", b"-Infinity", b"1" * 400, b"[" * 200_000,
     b'{"a":' * 5_000, b"<html>", b'"', b"}", b"]", b",", b"\xef\xbb\xbf", b'"queueId":"' + OTHER_ID.encode() + b'",',
+    b"<br /><b>Warning</b>: login.php on line <b>3</b><br />\n",
 ]  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, CursorResult, TextClause, text
 def unnest(columns: Mapping[str, str], alias: str) -> str:
     """`unnest(…) as alias (…)` for columns of {name: Postgres type}; each name is a parameter holding a list.
 
-    Postgres would unnest an array of arrays to its leaves, so a column of arrays comes as text, see `write_array`.
+    Postgres would unnest an array of arrays to its leaves, so a column of arrays comes as text.
     """
     kinds = ((name, "text" if kind.endswith("[]") else kind) for name, kind in columns.items())
     arrays = ", ".join(f"cast(:{name} as {kind}[])" for name, kind in kinds)
@@ -35,14 +35,6 @@ def upsert(table: str, columns: Mapping[str, str], key: Sequence[str], *, kept: 
         on conflict ({", ".join(key)}) do update set {", ".join(f"{name} = excluded.{name}" for name in facts)}
         where ({then}) is distinct from ({now})
     """)
-
-
-def write_array(values: Iterable[str] | None) -> str | None:
-    """A value of a `text[]` column, as Postgres writes it."""
-    if values is None:
-        return None
-    quoted = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
-    return "{" + ",".join(f'"{value}"' for value in quoted) + "}"
 
 
 def execute_many(
@@ -78,5 +70,10 @@ def _write_moment(value: object) -> str:
     return f'"{value.isoformat()}"'
 
 
+def _write_texts(value: object) -> str:
+    assert isinstance(value, tuple)
+    return _quote(write_array("text", value))
+
+
 # Numbers and truth values are written as they are.
-_WRITERS: Mapping[str, Callable[[object], str]] = {"text": _quote, "timestamptz": _write_moment}
+_WRITERS: Mapping[str, Callable[[object], str]] = {"text": _quote, "text[]": _write_texts, "timestamptz": _write_moment}

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, text
 
 from worker.domain.facts import Buyer, Delivery, Facts, Named
 from worker.domain.lifecycle import State
-from worker.store.bulk import execute_many, upsert, write_array
+from worker.store.bulk import execute_many, upsert
 
 Seen = tuple[datetime, datetime]  # first and last
 
@@ -207,7 +207,7 @@ def _outcome_row(outcome: Outcome) -> tuple[object, ...]:
         facts.rejection_id, campaign.id, campaign.name, supplier.id, supplier.name, facts.sold,
         facts.buyers is not None, facts.deliveries is not None, facts.revenue, facts.payout, facts.payout_pending,
         facts.currency, facts.quarantine_id, facts.processed_at, facts.processed_raw,
-        write_array(facts.fields_present), outcome.reply_id,
+        facts.fields_present, outcome.reply_id,
     )  # fmt: skip
 
 
