@@ -9,13 +9,12 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from worker.base_url import check_base_url
 from worker.domain.acceptance import Acceptance, CampaignRules, find_rules
 from worker.domain.facts import Named
 from worker.errors import SettingsError
@@ -24,7 +23,6 @@ from worker.settings import AuthPlace, Settings
 # The name becomes a host label and a key in Postgres, so it must be plain in both.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)
 _KEY = re.compile(r"[\x21-\x7e]+", re.ASCII)
-_PLAIN_URL = re.compile(r"https?://[^\s/?#@\\]+(/[^\s?#@\\]*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +137,7 @@ def check_base_url_setting(settings: Settings) -> None:
     """SettingsError if no account could be asked under LEADBYTE_BASE_URL, whether or not one is configured yet."""
     name = check_account_name(settings.leadbyte_account or "account", "LEADBYTE_ACCOUNT")
     url = settings.leadbyte_base_url.replace("{account}", name)
-    _check_base_url(url, "LEADBYTE_BASE_URL", settings.leadbyte_allow_plain_http)
+    check_base_url(url, "LEADBYTE_BASE_URL", settings.leadbyte_allow_plain_http)
 
 
 def _table_of_environment(settings: Settings, *, with_keys: bool) -> _AccountTable:
@@ -195,7 +193,7 @@ def _build(name: str, table: _AccountTable, settings: Settings, source: str, *, 
     setting = f"{source}.base_url" if table.base_url else "LEADBYTE_BASE_URL"
     account = Account(
         name=name,
-        base_url=_check_base_url(template.replace("{account}", name), setting, settings.leadbyte_allow_plain_http),
+        base_url=check_base_url(template.replace("{account}", name), setting, settings.leadbyte_allow_plain_http),
         auth=table.auth or settings.leadbyte_auth,
         requests_per_second=table.requests_per_second or settings.leadbyte_requests_per_second,
         concurrency=table.concurrency or settings.leadbyte_concurrency,
@@ -213,37 +211,6 @@ def _build(name: str, table: _AccountTable, settings: Settings, source: str, *, 
 def _choose_day(own: int | None, common: int) -> int | None:
     most = common if own is None else own
     return most or None
-
-
-def _check_base_url(url: str, setting: str, plain_http_allowed: bool) -> str:
-    scheme, host = _split_base_url(url)
-    if scheme is None or host is None:
-        raise SettingsError(f"{setting}: expected https://host/path, without a user, a key or a query")
-    if scheme == "http" and not (plain_http_allowed or _is_loopback(host)):
-        raise SettingsError(
-            f"{setting}: http:// would send the key to {host} unencrypted; "
-            "use https://, or set LEADBYTE_ALLOW_PLAIN_HTTP=true"
-        )
-    return url.rstrip("/")
-
-
-def _split_base_url(url: str) -> tuple[str | None, str | None]:
-    """Scheme and host, None where the URL is not of the plain kind that a path can be appended to."""
-    try:
-        parts = urlsplit(url)
-        is_plain = _PLAIN_URL.fullmatch(url) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        return None, None
-    return (parts.scheme, parts.hostname) if is_plain else (None, None)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _read_key_file(name: str, path: Path) -> SecretStr:

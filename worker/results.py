@@ -8,10 +8,9 @@ Running it twice, or by two workers at once, or about a reply persisted before, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import zip_longest
-from types import MappingProxyType
 
 import structlog
 from sqlalchemy import Connection, Engine
@@ -40,14 +39,16 @@ log = structlog.get_logger(__name__)
 
 BATCH = 500
 Accounts = Mapping[str, Account]
-NO_ACCOUNTS: Accounts = MappingProxyType({})  # none configured here: of verdicts only what replies show is concluded
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What is configured of recording: the accounts, for their acceptance; how finals are re-checked (None: not)."""
+    """What is configured of recording: the accounts, for their acceptance; how finals are re-checked (None: not).
 
-    accounts: Accounts = NO_ACCOUNTS
+    Of an account that is not configured here, only what replies show is concluded.
+    """
+
+    accounts: Accounts = field(default_factory=dict)
     recheck: Recheck | None = None
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from worker.accounts import Account
 from worker.domain.acceptance import Acceptance, CampaignRules
 from worker.replaying import replay
-from worker.results import persist_replies
+from worker.results import Rules, persist_replies
 from worker.store.journal import Chosen
 
 Sql = Callable[..., list[tuple[Any, ...]]]
@@ -19,11 +19,11 @@ Reply = Callable[..., None]
 FactsOf = Callable[..., dict[str, Any]]
 
 
-def configure(acceptance: Acceptance, **campaigns: Acceptance) -> dict[str, Account]:
+def configure(acceptance: Acceptance, **campaigns: Acceptance) -> Rules:
     rules = {name: CampaignRules(of) for name, of in campaigns.items()}
     key = SecretStr("k")
     account = Account("acme", "http://127.0.0.1", "query", 5.0, 4, key, acceptance=acceptance, campaigns=rules)
-    return {"acme": account}
+    return Rules({"acme": account})
 
 
 def test_the_setting_says_what_a_verdict_does_not_and_a_replay_applies_a_change(
@@ -43,18 +43,18 @@ def test_the_setting_says_what_a_verdict_does_not_and_a_replay_applies_a_change(
 
 
 def test_a_campaign_that_any_reply_told_counts(engine: Engine, reply: Reply, facts_of: FactsOf) -> None:
-    accounts = configure(Acceptance.SYSTEM, Solar=Acceptance.BUYER)
+    rules = configure(Acceptance.SYSTEM, Solar=Acceptance.BUYER)
     reply("lead-early", {"status": "Queued", "campaign": {"id": 565, "name": "Solar"}})
     reply("lead-early", {"status": "Rejected"})
-    persist_replies(engine, accounts)
+    persist_replies(engine, rules)
     assert facts_of("lead-early", "campaign_accepted") == {"campaign_accepted": None}
     reply("lead-late", {"status": "Rejected"})
-    persist_replies(engine, accounts)
+    persist_replies(engine, rules)
     assert facts_of("lead-late", "campaign_accepted") == {"campaign_accepted": False}
     reply("lead-late", {"status": "Rejected", "campaign": {"id": 565, "name": "Solar"}})
-    persist_replies(engine, accounts)
+    persist_replies(engine, rules)
     assert facts_of("lead-late", "campaign_accepted") == {"campaign_accepted": None}
-    assert [page.changes for page in replay(engine, Chosen(), accounts, dry_run=False)] == [()]
+    assert [page.changes for page in replay(engine, Chosen(), rules, dry_run=False)] == [()]
 
 
 def test_a_buyer_told_by_name_and_later_by_id_is_one_row(

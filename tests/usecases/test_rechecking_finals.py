@@ -283,5 +283,5 @@ def test_a_lead_that_becomes_final_by_a_replay_is_enrolled(
     assert sql("select count(*) from resolver.rechecks") == [(0,)]
     words = {**classify.STATUS_WORDS, "transmogrified": State.APPROVED}
     monkeypatch.setattr(classify, "STATUS_WORDS", words)
-    assert [len(page.changes) for page in replay(engine, Chosen(), dry_run=False, recheck=HOW)] == [1]
+    assert [len(page.changes) for page in replay(engine, Chosen(), Rules(recheck=HOW), dry_run=False)] == [1]
     assert sql("select count(*) from resolver.rechecks") == [(1,)]

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from worker.accounts import load_accounts
 from worker.cli.common import AccountOption, AsJson, command_engine
 from worker.cli.lead_page import print_lead
 from worker.cli.output import out, print_json, print_table
@@ -16,6 +17,7 @@ from worker.domain.lifecycle import State
 from worker.errors import NotFoundError, UsageError
 from worker.evidence import find_evidence
 from worker.explaining import explain_lead, say_span
+from worker.settings import load_settings
 from worker.store import inquiries
 from worker.store.db import transaction
 
@@ -36,9 +38,12 @@ class ReportBy(StrEnum):
 @app.command()
 def show(queue_id: str, account: AccountOption = None, as_json: AsJson = False) -> None:
     """Everything known about one lead, and which reply says so: state, facts, buyers, deliveries, events, and why."""
+    accounts = load_accounts(load_settings(), with_keys=False)
     with command_engine() as engine, transaction(engine) as connection:
         leads = inquiries.read_leads(connection, queue_id, account)
-        explained = [find_evidence(connection, lead.pop("row_id"), queue_id) for lead in leads]
+        explained = [
+            find_evidence(connection, lead.pop("row_id"), queue_id, accounts.get(lead["account"])) for lead in leads
+        ]
     if not leads:
         raise NotFoundError(f"{queue_id[:70]} was never recorded here; `lead-resolver track` records queue IDs")
     if len(leads) > 1:

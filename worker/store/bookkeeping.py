@@ -1,13 +1,13 @@
-"""The tables that help to run the product rather than to know of leads: counts, words, duties, re-checks."""
+"""The tables that help to run the product rather than to know of leads: counts, words, duties, work lists."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, DateTime, ForeignKey, Index, Integer, Table, Text
+from sqlalchemy import BigInteger, Column, DateTime, ForeignKey, Index, Integer, SmallInteger, Table, Text
 
 from worker.store.tables import metadata, moment
 
 # Importing this module completes the metadata.
-__all__ = ["metadata", "poll_counts", "rechecks", "ticks", "unknown_words"]
+__all__ = ["metadata", "poll_counts", "rechecks", "ticks", "unknown_words", "unpersisted"]
 
 # How many requests were made, in steps of ten seconds: for `reporting.pipeline`, kept for a day.
 poll_counts = Table(
@@ -48,4 +48,15 @@ rechecks = Table(
     moment("recheck_until", nullable=False),
     Column("told_digest", BigInteger),  # of the last reading, carried from watch to watch
     Index("ix_rechecks_due", "account_id", "next_recheck_at"),
+)
+
+# The replies that wait to be turned into facts; replaying a reply puts it here again.
+unpersisted = Table(
+    "unpersisted",
+    metadata,
+    Column("reply_id", ForeignKey("replies.id", ondelete="CASCADE"), primary_key=True),
+    Column("lead_id", BigInteger, nullable=False),
+    Column("attempts", SmallInteger, nullable=False, server_default="0"),
+    Column("parked_because", Text),  # the poison guard: kept for a person, not taken again
+    Index("ix_unpersisted_by_lead", "lead_id"),
 )

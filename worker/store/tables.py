@@ -168,17 +168,6 @@ replies = Table(
     Index("ix_replies_by_age", "received_at"),
 )
 
-# The replies that wait to be turned into facts; replaying a reply puts it here again.
-unpersisted = Table(
-    "unpersisted",
-    metadata,
-    Column("reply_id", ForeignKey("replies.id", ondelete="CASCADE"), primary_key=True),
-    Column("lead_id", BigInteger, nullable=False),
-    Column("attempts", SmallInteger, nullable=False, server_default="0"),
-    Column("parked_because", Text),  # the poison guard: kept for a person, not taken again
-    Index("ix_unpersisted_by_lead", "lead_id"),
-)
-
 outcomes = Table(
     "outcomes",
     metadata,
