@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 
 from worker.errors import DatabaseUnavailable
 from worker.settings import load_settings
-from worker.store import bookkeeping, migrate
+from worker.store import action_tables, migrate
 from worker.store.db import open_engine
 from worker.store.tables import SCHEMA
 
@@ -54,7 +54,7 @@ def run_migrations() -> None:
         _prepare(connection)
         context.configure(
             connection=connection,
-            target_metadata=bookkeeping.metadata,
+            target_metadata=action_tables.metadata,
             version_table_schema=SCHEMA,
             include_schemas=True,
             include_name=_include_name,
