@@ -22,7 +22,15 @@ PROCFILE = dict(
     line.split(": ", 1) for line in (ROOT / "Procfile").read_text(encoding="utf-8").splitlines() if line.strip()
 )
 PROCESSES = {"worker": WORKER_ARGUMENTS, "beat": BEAT_ARGUMENTS, "flower": FLOWER_ARGUMENTS}
-TASKS = {"intake.track", "polling.schedule", "polling.poll", "results.persist", "rescue.sweep"}
+TASKS = {
+    "intake.track",
+    "polling.schedule",
+    "polling.poll",
+    "quarantine.request",
+    "quarantine.send",
+    "results.persist",
+    "rescue.sweep",
+}
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from worker.errors import SettingsError
 from worker.logs import set_up_logging
 from worker.settings import load_settings
 
-QUEUES = ("schedule", "polling", "results", "intake")
+QUEUES = ("schedule", "polling", "results", "intake", "quarantine")
 
 ROUTES = {
     # The tick and the sweep have a queue of their own: no backlog of other hints may hold up liveness.
@@ -30,6 +30,8 @@ ROUTES = {
     "polling.poll": {"queue": "polling"},
     "results.persist": {"queue": "results"},
     "intake.track": {"queue": "intake"},
+    "quarantine.request": {"queue": "intake"},
+    "quarantine.send": {"queue": "quarantine"},
 }
 
 
@@ -50,7 +52,8 @@ def _make_app() -> Celery:
         task_default_queue="schedule",
         task_routes=ROUTES,
         # Acknowledged when taken: a hint lost with its worker costs a tick, while late acknowledgement makes Redis
-        # deliver hints again for hours. (`intake.track` alone carries something, and says otherwise for itself.)
+        # deliver hints again for hours. (`intake.track` and `quarantine.request` alone carry something, and say otherwise
+        # for themselves.)
         task_acks_late=False,
         # One at a time: a hint that waits behind a batch in one process could be taken up by an idle one.
         worker_prefetch_multiplier=1,
@@ -72,7 +75,7 @@ def _make_app() -> Celery:
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
             "health_check_interval": 10,
-            # Only `intake.track` is ever redelivered; its longest run is far shorter.
+            # Only `intake.track` and `quarantine.request` are ever redelivered; their longest run is far shorter.
             "visibility_timeout": 600,
         },
         # Flower lives on events. They hold task names, ids and the arguments below, which are ids as well.

@@ -60,6 +60,9 @@ def fold_reply(lead: Folding, reply: JournalledReply) -> Reading:
         lead.seen[delivery.key] = (first_at, reply.received_at)
     if reading.state is not None and reading.state is not lead.state:
         _move(lead, reading, reading.state, reply, facts)
+    elif reading.state is State.QUARANTINED and before.quarantine_id not in {None, facts.quarantine_id}:
+        # It left and came back between two polls; `worker.store.action_looks` knows it by these words.
+        _stay(lead, f"held again under quarantine ID {facts.quarantine_id}", reply)
     lead.facts = conclude(derive_facts(facts, lead.state), lead.state, lead.choose_acceptance(facts.campaign))
     if was_final and (changes := describe_changes(before, lead.facts)):
         _note_changes(lead, changes, reply)

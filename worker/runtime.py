@@ -12,10 +12,12 @@ from sqlalchemy import Engine
 from worker.accounts import Account, load_accounts
 from worker.domain.backoff import LadderSchedule
 from worker.domain.decide import Policy
+from worker.leadbyte.acting import ActingClient
 from worker.leadbyte.choice import open_transport
 from worker.leadbyte.client import LeadByteClient
 from worker.polling import Poller
 from worker.results import Rules
+from worker.sending import Sender
 from worker.settings import load_settings
 from worker.store.db import open_engine
 from worker.store.rechecks import Recheck
@@ -52,6 +54,17 @@ def read_recheck() -> Recheck | None:
 def make_poller() -> Poller:
     """All that polling needs in this process."""
     return _make_poller(os.getpid())
+
+
+def make_sender() -> Sender:
+    """All that acting on held leads needs in this process."""
+    settings = load_settings()
+    return Sender(
+        engine=open_process_engine(),
+        client=ActingClient(settings.leadbyte_timeout_seconds),
+        accounts=read_accounts(),
+        follow=settings.action_follow,
+    )
 
 
 @cache

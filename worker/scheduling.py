@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from worker.store.accounts import count_due_leads, pause_unconfigured
+from worker.store.action_looks import is_any_due
 from worker.store.db import read_clock, transaction
 from worker.store.pressure import read_pressure
 from worker.store.rechecks import START_EVERY, Recheck, start_rechecks
@@ -37,6 +38,7 @@ class Hints:
     polls: int = 0
     persist: bool = False
     sweep: bool = False
+    actions: bool = False
     due: int = 0
 
 
@@ -62,6 +64,7 @@ def plan_hints(engine: Engine, configured: Collection[str], batch_size: int, rec
             polls=_count_polls(due, count_live_claims(connection, now), batch_size),
             persist=has_unpersisted(connection),
             sweep=take_duty(connection, "sweep", SWEEP_EVERY, now),
+            actions=is_any_due(connection, now),
             due=sum(due.values()),
         )
 

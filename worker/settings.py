@@ -65,6 +65,12 @@ class Settings(BaseSettings):
     lead_resolver_not_found_grace_minutes: float = Field(
         60.0, ge=0, le=525_600, description="how long 'Not Found' is tolerated"
     )
+    lead_resolver_action_settle_seconds: float = Field(
+        60.0, ge=0, le=3_600, description="how long LeadByte may take to show what an action did"
+    )
+    lead_resolver_action_follow_minutes: float = Field(
+        60.0, gt=0, le=10_080, description="how long an acknowledged action is followed before it is reported"
+    )
     lead_resolver_batch_size: int = Field(200, ge=1, le=5_000, description="leads a claim takes at most")
     lead_resolver_transport: Literal["auto", "curl", "requests"] = Field(
         "auto", description="HTTP by libcurl (needs pycurl) or requests; auto: curl where it is installed"
@@ -123,6 +129,16 @@ class Settings(BaseSettings):
         """How long the replies of closed leads are kept; None: for ever."""
         days = self.lead_resolver_keep_replies_days
         return timedelta(days=days) if days else None
+
+    @property
+    def action_settle(self) -> timedelta:
+        """How long LeadByte may take to show what it has done about an action."""
+        return timedelta(seconds=self.lead_resolver_action_settle_seconds)
+
+    @property
+    def action_follow(self) -> timedelta:
+        """How long an action that LeadByte acknowledged may stay undone before it is reported."""
+        return timedelta(minutes=self.lead_resolver_action_follow_minutes)
 
     def required_database_url(self) -> URL:
         """`DATABASE_URL` for SQLAlchemy; SettingsError when unset."""

@@ -47,11 +47,20 @@ class LadderSchedule:
 
 
 def delay_after_not_yet(
-    schedule: Schedule, age: timedelta, state: State, *, slowest: timedelta | None, chance: float
+    schedule: Schedule,
+    age: timedelta,
+    state: State,
+    *,
+    slowest: timedelta | None,
+    chance: float,
+    is_hurried: bool = False,
 ) -> timedelta:
-    """How long to snooze an open lead of this age; `chance` in [0, 1) picks the jitter."""
+    """How long to snooze an open lead of this age; `chance` in [0, 1) picks the jitter.
+
+    One that is hurried, since somebody acted on it, is not looked at as seldom as its state allows.
+    """
     gap = schedule.next_poll_age(age) - age
-    floor = max(SLOWEST.get(state, timedelta(0)), slowest or timedelta(0))
+    floor = max(timedelta(0) if is_hurried else SLOWEST.get(state, timedelta(0)), slowest or timedelta(0))
     return spread(max(gap, floor), chance)
 
 

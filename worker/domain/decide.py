@@ -33,6 +33,7 @@ class PolledLead:
     failure_streak: int
     not_found_since: datetime | None
     told_digest: int | None
+    is_hurried: bool = False  # held, and acted upon a while ago: what becomes of it shows soon
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class Step:
     abandoned_because: str | None = None
     ends_recheck: bool = False
     note: str = ""
+    told: bool = False  # a record in words we know: whatever LeadByte has done shows in it
 
 
 def decide_step(lead: PolledLead, reading: Reading, now: datetime, policy: Policy, chance: float) -> Step:
@@ -113,8 +115,9 @@ def _step_after_record(lead: PolledLead, reading: Reading, now: datetime, policy
     digest = digest_reading(reading)
     is_news = digest != lead.told_digest and not _says_nothing_new(lead, reading)
     later = now + SETTLE_GRACE
+    told = reading.meaning is Meaning.TOLD
     if reading.state in FINAL:
-        return Step(later, answered=True, journalled=True, told_digest=digest, note=reading.reason)
+        return Step(later, answered=True, journalled=True, told_digest=digest, note=reading.reason, told=told)
     if _is_too_old(lead, now, policy):
         because = f"no verdict within {_say_duration(policy.abandon_after)}; {reading.reason}"
         return Step(
@@ -124,10 +127,16 @@ def _step_after_record(lead: PolledLead, reading: Reading, now: datetime, policy
             told_digest=digest,
             abandoned_because=because,
             note=reading.reason,
+            told=told,
         )
     slowest = UNKNOWN_STATUS_GAP if reading.meaning is Meaning.UNKNOWN_STATUS else None
     delay = delay_after_not_yet(
-        policy.schedule, now - lead.watched_since, reading.state or lead.state, slowest=slowest, chance=chance
+        policy.schedule,
+        now - lead.watched_since,
+        reading.state or lead.state,
+        slowest=slowest,
+        chance=chance,
+        is_hurried=lead.is_hurried,
     )
     return Step(
         _not_past_deadline(lead, now + delay, now, policy),
@@ -135,6 +144,7 @@ def _step_after_record(lead: PolledLead, reading: Reading, now: datetime, policy
         journalled=is_news,
         told_digest=digest,
         note=reading.reason,
+        told=told,
     )
 
 

@@ -86,7 +86,7 @@ class PollWindow:
     def take(self, timeout_seconds: float) -> list[tuple[int, int, Asked]]:
         """(claim, tag, answer) of what has ended; waits at most this long for the first."""
         return [
-            (claim_id, tag, _take_key_out(asked, self._spellings[claim_id]))
+            (claim_id, tag, take_key_out(asked, self._spellings[claim_id]))
             for claim_id, tag, asked in self._window.take(timeout_seconds)
         ]
 
@@ -119,7 +119,7 @@ def _build_request(account: Account, key: SecretStr, question: Question) -> Requ
     )
 
 
-def _take_key_out(asked: Asked, spellings: Sequence[bytes]) -> Asked:
+def take_key_out(asked: Asked, spellings: Sequence[bytes]) -> Asked:
     """An error page may quote the request, and the journal keeps what was answered."""
     if not isinstance(asked, Answer) or not any(spelling in asked.body for spelling in spellings):
         return asked

@@ -1,8 +1,8 @@
 """Connections that can be cut from outside in any phase, and whose answers count only when they came whole.
 
 urllib3 shows its socket neither during the TLS handshake nor once an answer says `Connection: close`, and http.client
-takes the end of the stream for the end of the headers. Neighbours: `requests_transport` (which asks over them),
-`worker.watchdog` (which cuts).
+takes the end of the stream for the end of the headers. Neighbours: `requests_transport` and `acting` (which ask
+over them), `worker.watchdog` (which cuts).
 """
 
 from __future__ import annotations
@@ -125,20 +125,20 @@ class _Watched:
         raise NewConnectionError(ours, "none of the host's addresses answers")
 
 
-class _WatchedHTTPConnection(_Watched, HTTPConnection):
-    pass
+class WatchedHTTPConnection(_Watched, HTTPConnection):
+    """Over TCP."""
 
 
-class _WatchedHTTPSConnection(_Watched, HTTPSConnection):
-    pass
+class WatchedHTTPSConnection(_Watched, HTTPSConnection):
+    """Over TLS."""
 
 
 class _WatchedHTTPPool(HTTPConnectionPool):
-    ConnectionCls = _WatchedHTTPConnection
+    ConnectionCls = WatchedHTTPConnection
 
 
 class _WatchedHTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _WatchedHTTPSConnection
+    ConnectionCls = WatchedHTTPSConnection
 
 
 class WatchedAdapter(HTTPAdapter):

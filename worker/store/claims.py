@@ -121,7 +121,8 @@ _CLAIM_LEADS = text(f"""
         array({_DUE} order by next_poll_at limit :oldest for update skip locked)
         || array({_DUE} order by next_poll_at desc limit :newest for update skip locked)
     ) and l.id = w.lead_id
-    returning w.lead_id, w.queue_id, l.state, w.watched_since, w.failure_streak, w.not_found_since, w.told_digest
+    returning w.lead_id, w.queue_id, l.state, w.watched_since, w.failure_streak, w.not_found_since, w.told_digest,
+        w.hurry_since
 """)
 
 _TAKE_SLOTS = text("""
@@ -200,5 +201,6 @@ def _read_lead(row: Row[tuple[object, ...]], send_after: timedelta) -> ClaimedLe
         failure_streak=row.failure_streak,
         not_found_since=row.not_found_since,
         told_digest=row.told_digest,
+        is_hurried=row.hurry_since is not None,
     )
     return ClaimedLead(row.lead_id, row.queue_id, watch, send_after)

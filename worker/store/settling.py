@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 
 from worker.domain.decide import Step
 from worker.store.bulk import execute_many, unnest
-from worker.store.claims import Claim
+from worker.store.claims import LEASE, Claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ _STEP_COLUMNS = {
     "not_found_since": "timestamptz",
     "told_digest": "bigint",
     "note": "text",
+    "told": "boolean",
 }
 
 _REPLY_COLUMNS = {
@@ -50,12 +51,16 @@ _REPLY_COLUMNS = {
 _SETTLE = text(f"""
     update resolver.watches w set
         claim_id = null, lease_until = null, crashes = 0,
-        next_poll_at = s.next_poll_at,
+        -- Acted upon while it was being asked about: soon again.
+        next_poll_at = case when w.hurry_since > w.lease_until - cast(:lease as interval)
+            then least(s.next_poll_at, :now + interval '2 seconds') else s.next_poll_at end,
         polls = w.polls + s.asked::int,
         failures = w.failures + s.failed::int,
         failure_streak = case when s.failed then least(w.failure_streak + 1, 10000) when s.asked then 0
             else w.failure_streak end,
         last_poll_at = case when s.asked then :now else w.last_poll_at end,
+        -- The claim's moment: what LeadByte had done by then, it told.
+        last_told_at = case when s.told then w.lease_until - cast(:lease as interval) else w.last_told_at end,
         last_note = coalesce(nullif(s.note, ''), w.last_note),
         not_found_since = s.not_found_since, told_digest = s.told_digest
     from {unnest(_STEP_COLUMNS, "s")}
@@ -96,10 +101,11 @@ def settle_polls(connection: Connection, claim: Claim, steps: Sequence[tuple[int
             step.not_found_since,
             step.told_digest,
             step.note,
+            step.told,
         )
         for lead, step in steps
     ]
-    return set(execute_many(connection, _SETTLE, _STEP_COLUMNS, rows, claim=claim.id, now=now).scalars())
+    return set(execute_many(connection, _SETTLE, _STEP_COLUMNS, rows, claim=claim.id, now=now, lease=LEASE).scalars())
 
 
 def journal_replies(connection: Connection, claim: Claim, entries: Sequence[JournalEntry]) -> None:

@@ -1,0 +1,142 @@
+"""Asking for actions on held leads, and a person's word on those that nobody can tell about.
+
+What is asked for is a row in Postgres before anything is sent; asking twice is one action. The law of it is the
+database's function `resolver.request_actions`, which SQL's `request_quarantine_action` goes through as well.
+Neighbour: `worker.sending` sends.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import Engine
+
+from worker.domain.actions import ActionState
+from worker.errors import NotFoundError, UsageError
+from worker.leadbyte.wire import make_storable
+from worker.store.action_words import resolve_action
+from worker.store.actions import request_actions as record_requests
+from worker.store.db import read_clock, transaction
+
+BATCH = 500  # IDs in one transaction
+_MOST_DIGITS = 40
+
+FieldValue = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """What became of one ID: `outcome`, and `said` in one line for people. `action_id` is None where refused."""
+
+    id: str
+    action_id: int | None
+    outcome: Literal["requested", "already requested", "refused"]
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a person's word made of an action."""
+
+    action_id: int
+    state: ActionState
+    message: str
+
+
+def request_actions(
+    engine: Engine,
+    account: str,
+    action: str,
+    ids: Sequence[str],
+    *,
+    requested_by: str,
+    fields: Mapping[str, FieldValue] | None = None,
+    reason: str | None = None,
+    by_policy: bool = False,
+) -> list[Requested]:
+    """Ask for `update`, `release` or `reject` of held leads, each by its queue ID or quarantine ID; batch by batch.
+
+    Args:
+        engine: Postgres.
+        account: LeadByte account the leads are of.
+        action: what is to be done; an update needs `fields`, a release or rejection may have some.
+        ids: any number; one given twice counts once.
+        requested_by: who asks, in plain characters.
+        fields: new values by name: lead data. Kept until it is sure that they need not be sent again.
+        reason: why, in one line.
+        by_policy: a rule of ours asks, not a person.
+
+    Raises:
+        UsageError: what is asked for is wrong as a whole, and nothing was recorded. Its text quotes no value.
+        DatabaseUnavailable: the current batch was not recorded (or its confirmation was lost: asking again is safe).
+    """
+    written = None if fields is None else _write_fields(fields)
+    # Postgres' text has no place for some characters; with another in its place the ID is refused as it should be.
+    given = sorted({make_storable(id_) for id_ in ids})
+    done: list[Requested] = []
+    for start in range(0, max(len(given), 1), BATCH):
+        with transaction(engine) as connection:
+            complaint, rows = record_requests(
+                connection,
+                make_storable(account),
+                given[start : start + BATCH],
+                make_storable(action),
+                fields=written,
+                reason=None if reason is None else make_storable(reason),
+                requested_by=make_storable(requested_by),
+                by_policy=by_policy,
+            )
+        if complaint is not None:
+            raise UsageError(f"quarantine {action[:20]!a}: {complaint}; nothing was requested")
+        done += [Requested(row.given, row.action_id, row.outcome, row.said) for row in rows]
+    return done
+
+
+def _write_fields(fields: Mapping[str, FieldValue]) -> str:
+    """As JSON that Postgres can read: were it to refuse some, its words would quote it."""
+    for name, value in fields.items():
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if is_number and len(_write_number(value)) > _MOST_DIGITS:
+            raise UsageError(f"the value of field {make_storable(str(name))[:80]!a} is no number of up to 40 digits")
+        if not isinstance(value, str | int | float | bool):
+            raise UsageError(f"the value of field {make_storable(str(name))[:80]!a} is neither text, number nor flag")
+        if isinstance(value, str) and make_storable(value) != value:
+            raise UsageError(f"the value of field {make_storable(str(name))[:80]!a} holds a character that is none")
+    try:
+        return make_storable(json.dumps({str(name): value for name, value in fields.items()}, allow_nan=False))
+    except ValueError:
+        raise UsageError("the value of a field is no number") from None
+
+
+def _write_number(value: FieldValue) -> str:
+    try:
+        return str(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return "9" * (_MOST_DIGITS + 1)
+
+
+def resolve(engine: Engine, action_id: int, *, happened: bool, by: str) -> Resolved:
+    """Take a person's word on an action that is unsure, or acknowledged and never done.
+
+    `happened`: it is confirmed. If not, it is sent again; where its field values are not kept any more it is refused
+    instead, and says so: ask for it anew, with its values.
+
+    Raises:
+        NotFoundError: there is no such action.
+        UsageError: its state needs no word of a person; nothing was changed.
+    """
+    name = make_storable(by).strip()[:200]
+    if not name.isprintable() or not name:
+        raise UsageError("who says so is not told in plain characters")
+    with transaction(engine) as connection:
+        now = read_clock(connection)
+        found = resolve_action(connection, action_id, happened=happened, by=name, now=now)
+    if found is None:
+        raise NotFoundError(f"there is no action {action_id}; the view reporting.quarantine lists them")
+    state, message = found
+    if message is None:
+        raise UsageError(f"action {action_id} is {state}: only unsure and acknowledged ones can be resolved")
+    return Resolved(action_id, ActionState(state), message)
