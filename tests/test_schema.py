@@ -57,12 +57,14 @@ def test_a_deployment_waits_for_anothers_migration_and_says_so_when_that_takes_t
 def test_the_reporting_role_reads_the_views_and_nothing_else(database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("set role lead_reporting")
-        for view in ("leads", "buyers", "deliveries", "events", "daily", "pipeline"):
+        for view in ("leads", "buyers", "deliveries", "events", "daily", "pipeline", "quarantine"):
             connection.execute(f"select * from reporting.{view}")
         for statement in (
             "select * from resolver.leads",
             "delete from resolver.leads",
             "select track_lead('acme', 'abcdefgh')",
+            "select request_quarantine_action('acme', '17', 'release')",
+            "select * from resolver.action_fields",
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(statement)
@@ -78,6 +80,8 @@ REPORTING = {
     "events": "account queue_id at from_state to_state cause",
     "daily": """day account campaign_id campaign_name supplier_id submitted accepted refused sold unsold quarantined
         open abandoned returned revenue payout acceptance_rate sold_rate median_seconds_to_resolve""",
+    "quarantine": """account queue_id quarantine_id lead_state held_since age_seconds cycle action_id action
+        action_state requested_by reason by_policy fields requested_at sent_at acknowledged_at concluded_at done_by message""",
     "pipeline": """account open due oldest_overdue_seconds quarantined abandoned unsure_actions paused_until
         pause_reason polls_last_minute""",
 }
@@ -87,9 +91,12 @@ def test_the_intake_role_tracks_leads_and_nothing_else(database_url: str) -> Non
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("set role lead_intake")
         connection.execute("select track_lead('acme', 'abcdefgh')")
+        connection.execute("select request_quarantine_action('acme', '17', 'release')")
         for statement in (
             "select * from reporting.leads",
             "select resolver.track_leads('a', '{b}', '{c}', '1 s', '0')",
+            "select resolver.request_actions('a', '{17}', 'release', null, null, 'me', false)",
+            "select * from resolver.action_fields",
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(statement)

@@ -52,8 +52,7 @@ def _make_app() -> Celery:
         task_default_queue="schedule",
         task_routes=ROUTES,
         # Acknowledged when taken: a hint lost with its worker costs a tick, while late acknowledgement makes Redis
-        # deliver hints again for hours. (`intake.track` and `quarantine.request` alone carry something, and say otherwise
-        # for themselves.)
+        # deliver hints again for hours. (`intake.track` and `quarantine.request` carry something, and say otherwise.)
         task_acks_late=False,
         # One at a time: a hint that waits behind a batch in one process could be taken up by an idle one.
         worker_prefetch_multiplier=1,

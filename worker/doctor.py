@@ -26,7 +26,7 @@ from worker.leadbyte.wire import Decoded, decode_body
 from worker.settings import Settings, list_unknown_variables
 from worker.store.db import open_engine, read_clock, transaction
 from worker.store.drift import list_unknown_words
-from worker.store.health import read_blocks, read_rights
+from worker.store.health import read_actions, read_blocks, read_rights
 from worker.store.inquiries import read_pipeline
 from worker.store.migrate import read_current, read_head
 from worker.store.rechecks import count_rechecks
@@ -100,7 +100,7 @@ def _examine_postgres(engine: Engine, settings: Settings) -> Iterator[Finding]:
         yield Finding(Mark.OK, "schema", f"at its head, {head}")
         with transaction(engine) as connection:
             findings = [*_look_at_roles(connection), _look_at_beat(connection), *_look_at_accounts(connection)]
-            findings += [*_look_at_blocks(connection), *_look_at_words(connection)]
+            findings += [*_look_at_blocks(connection), *_look_at_words(connection), *_look_at_actions(connection)]
             findings.append(_look_at_rechecks(connection, settings))
         yield from findings
     except LeadResolverError as error:
@@ -128,7 +128,7 @@ def _look_at_roles(connection: Connection) -> Iterator[Finding]:
     rights = read_rights(connection)
     for subject, role, what in (
         ("reporting", "lead_reporting", "read the schema reporting"),
-        ("intake", "lead_intake", "call track_lead"),
+        ("intake", "lead_intake", "call track_lead and request_quarantine_action"),
     ):
         if role not in rights:
             yield Finding(Mark.WARNING, subject, f"role {role} is missing: create it and let it {what}")
@@ -194,6 +194,15 @@ def _look_at_words(connection: Connection) -> Iterator[Finding]:
             f"Reply: {row['shape'][:300]}"
         )
         yield Finding(Mark.WARNING, f"account {row['account']}", said)
+
+
+def _look_at_actions(connection: Connection) -> Iterator[Finding]:
+    for row in read_actions(connection):
+        if row.waiting or row.undone:
+            said = f"{row.waiting} actions wait for a person, {row.undone} were acknowledged by LeadByte and never done"
+            yield Finding(Mark.WARNING, f"account {row.name}", f"{said}: see reporting.quarantine")
+        if row.parked is not None:
+            yield Finding(Mark.WARNING, f"account {row.name}", f"actions: {row.parked}")
 
 
 def _examine_redis(settings: Settings) -> Iterator[Finding]:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from celery import Task
@@ -21,18 +22,23 @@ from worker import runtime
 from worker.accounts import choose_account
 from worker.celery_app import app
 from worker.errors import DatabaseUnavailable, LeadResolverError, SettingsError
+from worker.following import follow_up
 from worker.intake import Submission, track
 from worker.logs import describe_exception
 from worker.polling import poll_while_due
+from worker.quarantine import request_actions
 from worker.rescue import sweep
 from worker.results import persist_replies
 from worker.scheduling import PollTurn, Rechecks, plan_hints
+from worker.sending import list_accounts, send_next
 from worker.settings import load_settings
 from worker.settlement import Polled
 
 log = structlog.get_logger(__name__)
 
 INTAKE_PATIENCE_SECONDS = 30.0
+
+Recorded = TypeVar("Recorded")
 
 
 class TaskFailed(LeadResolverError):
@@ -76,6 +82,8 @@ def schedule() -> str:
         _hint(persist)
     if hints.sweep:
         _hint(sweep_leases)
+    if hints.actions:
+        _hint(send_actions)
     return f"due:{hints.due} polls:{hints.polls}"
 
 
@@ -116,8 +124,8 @@ def sweep_leases() -> str:
     return f"rescued:{done.leads} parked:{done.parked}"
 
 
-# The one message that carries something: acknowledged only when its queue IDs are in Postgres, and put back when its
-# worker dies or Postgres stays away. Doubling it is harmless. SQL and the command line need no Redis at all.
+# This message and `quarantine.request` carry something: acknowledged only when it is in Postgres, and put back when
+# their worker dies or Postgres stays away. Doubling them is harmless. SQL and the command line need no Redis at all.
 @app.task(name="intake.track", bind=True, acks_late=True, reject_on_worker_lost=True, acks_on_failure_or_timeout=True)
 @_quiet
 def track_queue_ids(
@@ -134,19 +142,74 @@ def track_queue_ids(
     except SettingsError:
         # Its text quotes what came instead of an account, and that may be anything.
         raise TaskFailed("the message names no account, or something that is none; nothing was recorded") from None
+    done = _record_patiently(lambda: list(track(runtime.open_process_engine(), name, submissions)))
+    refused = sum(len(batch.refused) for batch in done)
+    if refused:
+        log.warning("queue_ids_refused", account=name, refused=refused)
+    return f"new:{sum(b.new for b in done)} known:{sum(b.known for b in done)} refused:{refused}"
+
+
+def _record_patiently(record: Callable[[], Recorded]) -> Recorded:
     until = time.monotonic() + INTAKE_PATIENCE_SECONDS
     while True:
         try:
-            done = list(track(runtime.open_process_engine(), name, submissions))
+            return record()
         except DatabaseUnavailable as error:
             if time.monotonic() > until:
                 raise Reject(str(error), requeue=True) from None
             time.sleep(1 + random.random())  # noqa: S311 - so that the waiting ones don't all come back at once
-        else:
-            refused = sum(len(batch.refused) for batch in done)
-            if refused:
-                log.warning("queue_ids_refused", account=name, refused=refused)
-            return f"new:{sum(b.new for b in done)} known:{sum(b.known for b in done)} refused:{refused}"
+
+
+@app.task(
+    name="quarantine.request", bind=True, acks_late=True, reject_on_worker_lost=True, acks_on_failure_or_timeout=True
+)
+@_quiet
+def request_action(
+    self: Task[..., str],  # noqa: ARG001 - Celery's, because of bind
+    action: str,
+    ids: str | list[str],
+    account: str | None = None,
+    reason: str | None = None,
+    requested_by: str | None = None,
+    fields: object = None,
+) -> str:
+    """Ask for `release` or `reject` of held leads, each by its queue ID or quarantine ID."""
+    if fields is not None:
+        said = "the message has field values, which are lead data and must not travel through the broker; nothing was"
+        raise TaskFailed(f"{said} requested: use request_quarantine_action in SQL, or Python")
+    try:
+        name = choose_account(load_settings(), account)
+    except SettingsError:
+        raise TaskFailed("the message names no account, or something that is none; nothing was requested") from None
+    given = [ids] if isinstance(ids, str) else [str(id_) for id_ in ids]
+    asker = "Celery" if requested_by is None else requested_by
+    done = _record_patiently(
+        lambda: request_actions(
+            runtime.open_process_engine(), name, str(action), given, requested_by=str(asker), reason=reason
+        )
+    )
+    counts = Counter(one.outcome for one in done)
+    if counts["refused"]:
+        log.warning("actions_refused", account=name, refused=counts["refused"])
+    _hint(send_actions)
+    return f"requested:{counts['requested']} already:{counts['already requested']} refused:{counts['refused']}"
+
+
+@app.task(name="quarantine.send")
+@_quiet
+def send_actions() -> str:
+    """Follow up actions on held leads, and send those that wait, account by account, while the slice lasts."""
+    sender, settings = runtime.make_sender(), load_settings()
+    looked = follow_up(sender.engine, settle=settings.action_settle, follow=settings.action_follow)
+    until = time.monotonic() + SLICE_SECONDS
+    total: Counter[str] = Counter()
+    accounts = list_accounts(sender)
+    random.shuffle(accounts)  # no account is always last
+    while accounts and time.monotonic() < until:
+        came_to = {account.name: send_next(sender, account) for account in accounts}
+        total.update(state for states in came_to.values() if states for state in states.elements())
+        accounts = [account for account in accounts if came_to[account.name] is not None]
+    return " ".join([f"looked:{looked}", *(f"{state}:{count}" for state, count in sorted(total.items()))])
 
 
 def _hint(task: Task[..., Any]) -> None:

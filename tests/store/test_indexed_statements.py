@@ -53,6 +53,8 @@ SETTLED = {
     "not_found_since": [None] * 200,
     "told_digest": [None] * 200,
     "note": ["x"] * 200,
+    "told": [True] * 200,
+    "lease": claims.LEASE,
     "claim": 1,
     "now": NOW,
 }

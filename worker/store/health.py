@@ -10,6 +10,8 @@ from sqlalchemy import Connection, Row, text
 _RIGHTS = text("""
     select rolname, case rolname
         when 'lead_intake' then has_function_privilege(oid, 'public.track_lead(text, text, text)', 'execute')
+            and has_function_privilege(
+                oid, 'public.request_quarantine_action(text, text, text, jsonb, text, text)', 'execute')
         else has_schema_privilege(oid, 'reporting', 'usage') and not exists (
             select from pg_class c
             where c.relnamespace = 'reporting'::regnamespace and c.relkind = 'v'
@@ -27,6 +29,21 @@ _BLOCKS = text("""
         where l.account_id = a.id and l.resolved_at is not null order by l.submitted_at desc limit 200
     ) o group by a.name order by a.name
 """)
+
+
+_ACTIONS = text("""
+    select a.name,
+        count(*) filter (where b.state = 'unsure' and b.next_try_at is null) as waiting,
+        count(*) filter (where b.state = 'acknowledged' and b.follow_until is null and b.lead_id is not null) as undone,
+        (select string_agg(p.reason, '; ') from resolver.action_parks p where p.account_id = a.id) as parked
+    from resolver.accounts a left join resolver.actions b on b.account_id = a.id and b.concluded_at is null
+    group by a.id order by a.name
+""")
+
+
+def read_actions(connection: Connection) -> Sequence[Row[tuple[object, ...]]]:
+    """By account: actions `waiting` for a person, acknowledged and left `undone`, and why some are `parked`."""
+    return connection.execute(_ACTIONS).all()
 
 
 def read_rights(connection: Connection) -> dict[str, bool]:
