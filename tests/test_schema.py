@@ -81,7 +81,8 @@ REPORTING = {
     "daily": """day account campaign_id campaign_name supplier_id submitted accepted refused sold unsold quarantined
         open abandoned returned revenue payout acceptance_rate sold_rate median_seconds_to_resolve""",
     "quarantine": """account queue_id quarantine_id lead_state held_since age_seconds cycle action_id action
-        action_state requested_by reason by_policy fields requested_at sent_at acknowledged_at concluded_at done_by message""",
+        action_state requested_by reason by_policy fields requested_at sent_at acknowledged_at concluded_at done_by
+        message""",
     "pipeline": """account open due oldest_overdue_seconds quarantined abandoned unsure_actions paused_until
         pause_reason polls_last_minute""",
 }

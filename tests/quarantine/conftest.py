@@ -1,10 +1,9 @@
-"""Held leads at a sandbox LeadByte, tracked and polled by us, and the ledger acting on them; every test its own sandbox."""
+"""A stage with held leads; every test has a sandbox of its own."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -12,116 +11,33 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
+from tests.quarantine.held_stage import FOLLOW, Sql, Stage
 from worker.accounts import Account
 from worker.domain.backoff import LadderSchedule
 from worker.domain.decide import Policy
-from worker.following import follow_up
 from worker.leadbyte.acting import ActingClient
 from worker.leadbyte.client import LeadByteClient
 from worker.leadbyte.requests_transport import RequestsTransport
-from worker.polling import Poller, poll_account
-from worker.quarantine import Requested, request_actions
-from worker.results import persist_replies
-from worker.sandbox import SandboxClient, SandboxSettings, running_sandbox
-from worker.sending import Sender, send_next
-
-Sql = Callable[..., list[tuple[Any, ...]]]
-SETTLE = timedelta(seconds=60)
-FOLLOW = timedelta(hours=1)
-DUE = "clock_timestamp() - interval '1 s'"
-
-
-@dataclass
-class Stage:
-    """What a test plays with; time is moved by dating rows back, never by waiting."""
-
-    engine: Engine
-    box: SandboxClient
-    account: Account
-    poller: Poller
-    sender: Sender
-    sql: Sql
-    settle: timedelta = SETTLE
-    _looked: list[int] = field(default_factory=list)
-
-    def hold(self, *queue_ids: str) -> list[str]:
-        """Track these leads and poll them until they are known to be held; their quarantine IDs."""
-        for queue_id in queue_ids:
-            self.sql("select track_lead('sandbox', %s)", queue_id)
-        self.poll()
-        return [self.held_id(queue_id) for queue_id in queue_ids]
-
-    def held_id(self, queue_id: str) -> str:
-        ((held,),) = self.sql("select quarantine_id from reporting.leads where queue_id = %s", queue_id)
-        return str(held)
-
-    def poll(self) -> None:
-        """Ask about every watched lead now, and persist what is told."""
-        self.sql(f"update resolver.watches set next_poll_at = {DUE} where next_poll_at is not null")
-        while poll_account(self.poller, self.account) is not None:
-            pass
-        persist_replies(self.engine)
-
-    def ask(self, action: str, *ids: str, by: str = "kim", **more: Any) -> list[Requested]:
-        return request_actions(self.engine, "sandbox", action, ids, requested_by=by, **more)
-
-    def send(self, *, key: str | None = None) -> Counter[str]:
-        """Send whatever may be sent now."""
-        account = self.account if key is None else replace(self.account, api_key=SecretStr(key))
-        total: Counter[str] = Counter()
-        while (states := send_next(self.sender, account)) is not None:
-            total += states
-        return total
-
-    def look(self, *, times: int = 1) -> None:
-        """Look after what was sent, whether it is due or not."""
-        for _ in range(times):
-            self.sql(
-                f"update resolver.actions set next_try_at = {DUE}"
-                " where next_try_at is not null and state in ('unsure', 'acknowledged', 'requested')"
-            )
-            follow_up(self.engine, settle=self.settle, follow=FOLLOW)
-
-    def age(self, seconds: float) -> None:
-        """As if what has happened had happened so much earlier."""
-        for column in ("sent_at", "unsure_at", "acknowledged_at", "requested_at", "follow_until", "held_seen_at"):
-            self.sql(f"update resolver.actions set {column} = {column} - %s * interval '1 s'", seconds)
-        self.sql("update resolver.lead_events set at = at - %s * interval '1 s'", seconds)
-        self.sql("update resolver.replies set received_at = received_at - %s * interval '1 s'", seconds)
-
-    def rows(self) -> list[dict[str, Any]]:
-        return [row for (row,) in self.sql("select to_jsonb(q) from reporting.quarantine q order by action_id, queue_id")]
-
-    def states(self) -> list[str]:
-        return [row["action_state"] for row in self.rows()]
-
-    def effects(self) -> list[tuple[str, str]]:
-        """What took effect at LeadByte: (quarantine ID, action), once it had the time."""
-        self.box.advance(1)
-        self.box.truth()
-        self.box.act_as_person(1, "process")  # no such lead; it has the sandbox carry out what is due
-        return [(str(effect["quarantine_id"]), effect["action"]) for effect in self.box.actions() if effect["by"] == "api"]
+from worker.polling import Poller
+from worker.sandbox import SandboxSettings, running_sandbox
+from worker.sending import Sender
 
 
 @pytest.fixture
 def make_stage(engine: Engine, sql: Sql) -> Iterator[Callable[..., Stage]]:
     """A stage on a sandbox with these settings."""
-    boxes = []
+    with ExitStack() as opened:
 
-    def make(**settings: Any) -> Stage:
-        running = running_sandbox(SandboxSettings(median_seconds=0.01, sigma=0.1, **settings))
-        box = running.__enter__()
-        boxes.append(running)
-        account = Account("sandbox", box.base_url, "query", 1000.0, 8, SecretStr("sandbox-key"))
-        policy = Policy(timedelta(days=7), timedelta(hours=1), LadderSchedule())
-        client = LeadByteClient(RequestsTransport(), timeout_seconds=5.0)
-        poller = Poller(engine, client, {"sandbox": account}, policy, batch_size=50)
-        sender = Sender(engine, ActingClient(5.0), {"sandbox": account}, FOLLOW)
-        return Stage(engine, box, account, poller, sender, sql)
+        def make(**settings: Any) -> Stage:
+            box = opened.enter_context(running_sandbox(SandboxSettings(median_seconds=0.01, sigma=0.1, **settings)))
+            account = Account("sandbox", box.base_url, "query", 1000.0, 8, SecretStr("sandbox-key"))
+            policy = Policy(timedelta(days=7), timedelta(hours=1), LadderSchedule())
+            client = LeadByteClient(RequestsTransport(), timeout_seconds=5.0)
+            opened.callback(client.close)
+            poller = Poller(engine, client, {"sandbox": account}, policy, batch_size=50)
+            return Stage(engine, box, account, poller, Sender(engine, ActingClient(5.0), {}, FOLLOW), sql)
 
-    yield make
-    for running in boxes:
-        running.__exit__(None, None, None)
+        yield make
 
 
 @pytest.fixture

@@ -84,6 +84,16 @@ def test_one_bad_item_does_not_spoil_the_others(box: SandboxClient, ask: Ask, he
     assert [item["success"] for item in answer["leads"]] == [False, True, False, False]
 
 
+def test_a_field_that_is_not_valid_refuses_its_item_alone(box: SandboxClient, ask: Ask, held: int) -> None:
+    items = [{"quarantineId": str(held), "update": {"postcode": code}} for code in ("an INVALID one", "TN25 6QD")]
+    _, answer = ask(box, "PUT", "leads", {"leads": items})
+    assert [(item["success"], item["message"]) for item in answer["leads"]] == [
+        (False, "postcode 'an INVALID one' is not valid"),
+        (True, "Quarantine lead updated"),
+    ]
+    assert len(box.actions()) == 1
+
+
 def test_a_released_lead_is_queued_then_resolved(box: SandboxClient, ask: Ask, poll: Poll, held: int) -> None:
     ask(box, "POST", "quarantine/process", {"quarantineId": held, "action": "process"})
     box.advance(1)

@@ -9,6 +9,8 @@ from worker.sandbox.shapes import Json, shape_error
 
 _QUEUED_WORDS = {"process": "queued for processing", "reject": "queued for rejection"}
 _MAX_DIGITS = 18
+# A value with this word in it is no value of any field: LeadByte's refusal then names the field and quotes the value.
+_NO_VALUE = "INVALID"
 
 
 class QuarantineCalls:
@@ -24,8 +26,9 @@ class QuarantineCalls:
             return encode_json(shape_error("No leads to update", '"leads" must be a list of objects'))
         results, sentences = [], []
         for item in items:
-            updated = self._update_one(call.account, item)
-            words = "Quarantine lead updated" if updated else "Quarantine lead not found"
+            complaint = _complain_about_fields(item)
+            updated = complaint is None and self._update_one(call.account, item)
+            words = complaint or ("Quarantine lead updated" if updated else "Quarantine lead not found")
             results.append({"quarantineId": item.get("quarantineId"), "success": updated, "message": words})
             if updated and self._act_on_one(call.account, item, takes_effect=takes_effect):
                 sentences.append(f"Quarantine ID '{item['quarantineId']}' {_QUEUED_WORDS[item['action']]}")
@@ -61,6 +64,12 @@ class QuarantineCalls:
         if quarantine_id is None or action not in ACTIONS:
             return False
         return self._desk.queue_action(account, quarantine_id, action, takes_effect=takes_effect)
+
+
+def _complain_about_fields(item: Json) -> str | None:
+    update = item.get("update")
+    fields = update.items() if isinstance(update, dict) else ()
+    return next((f"{name} '{value}' is not valid" for name, value in fields if _NO_VALUE in str(value)), None)
 
 
 def _read_id(item: Json) -> int | None:
