@@ -38,6 +38,7 @@ from worker.store.actions import (
     ClaimedAction,
     Shape,
     claim_actions,
+    count_under_way,
     find_sendable,
     record_results,
 )
@@ -121,23 +122,37 @@ def _claim(sender: Sender, account: Account, ticket: int | None) -> tuple[int | 
     """One try: no ticket, there is nothing to wait for; no errand, it is not our turn yet."""
     budget = Budget(account.requests_per_second, account.concurrency)
     with transaction(sender.engine) as connection:
-        now, read_at = read_clock(connection), time.monotonic()
+        # A process may be frozen at any line: its last moment counts from before the clock was read.
+        began_at, now, read_at = time.monotonic(), read_clock(connection), time.monotonic()
         place, slot = queue_up(connection, account.name, budget, now, ticket)
         if slot is None:
             return place, None
-        parks = read_parks(connection, slot.account_id, now)
-        shape = find_sendable(connection, slot.account_id, parks.closed, now)
-        probed = NEEDS[shape] & parks.probing if shape is not None else frozenset()
-        most = 1 if probed or shape == "process" else MOST_ITEMS
-        lease = slot.send_after + SEND_LEASE
-        actions = claim_actions(connection, slot.account_id, shape, slot.id, now, lease, most) if shape else []
-        if not actions or shape is None:
+        chosen = _choose(connection, account, slot, now)
+        if chosen is None:
             leave_queue(connection, slot.id)
             return None, None
         take_slot(connection, slot, now)
-        postpone_probes(connection, slot.account_id, probed, now)
-    send_at = read_at + slot.send_after.total_seconds()
-    return place, Errand(slot, shape, tuple(actions), probed, send_at, send_at + LATEST_SECONDS)
+        postpone_probes(connection, slot.account_id, chosen[2], now)
+    wait = slot.send_after.total_seconds()
+    return place, Errand(slot, *chosen, read_at + wait, began_at + wait + LATEST_SECONDS)
+
+
+def _choose(
+    connection: Connection, account: Account, slot: Slot, now: datetime
+) -> tuple[Shape, tuple[ClaimedAction, ...], frozenset[str]] | None:
+    """The next actions that go in one request, claimed, and the parked kinds they probe."""
+    # Requests that hang must leave room for polling.
+    if count_under_way(connection, slot.account_id, now) >= max(1, account.concurrency // 2):
+        return None
+    parks = read_parks(connection, slot.account_id, now)
+    shape = find_sendable(connection, slot.account_id, parks.closed, now)
+    if shape is None:
+        return None
+    probed = NEEDS[shape] & parks.probing
+    most = 1 if probed or shape == "process" else MOST_ITEMS
+    lease = slot.send_after + SEND_LEASE
+    actions = claim_actions(connection, slot.account_id, shape, slot.id, now, lease, most)
+    return (shape, tuple(actions), probed) if actions else None
 
 
 def _send(client: ActingClient, account: Account, errand: Errand) -> Asked:

@@ -30,7 +30,7 @@ from worker.quarantine import request_actions
 from worker.rescue import sweep
 from worker.results import persist_replies
 from worker.scheduling import PollTurn, Rechecks, plan_hints
-from worker.sending import list_accounts, send_next
+from worker.sending import Sender, list_accounts, send_next
 from worker.settings import load_settings
 from worker.settlement import Polled
 
@@ -201,15 +201,22 @@ def send_actions() -> str:
     """Follow up actions on held leads, and send those that wait, account by account, while the slice lasts."""
     sender, settings = runtime.make_sender(), load_settings()
     looked = follow_up(sender.engine, settle=settings.action_settle, follow=settings.action_follow)
+    total = sum(_send_in_turns(sender), start=Counter[str]())
+    return " ".join([f"looked:{looked}", *(f"{state}:{count}" for state, count in sorted(total.items()))])
+
+
+def _send_in_turns(sender: Sender) -> Iterator[Counter[str]]:
+    """One request of each account in turn; one that answered nothing usable is left alone until the next tick."""
     until = time.monotonic() + SLICE_SECONDS
-    total: Counter[str] = Counter()
     accounts = list_accounts(sender)
     random.shuffle(accounts)  # no account is always last
     while accounts and time.monotonic() < until:
-        came_to = {account.name: send_next(sender, account) for account in accounts}
-        total.update(state for states in came_to.values() if states for state in states.elements())
-        accounts = [account for account in accounts if came_to[account.name] is not None]
-    return " ".join([f"looked:{looked}", *(f"{state}:{count}" for state, count in sorted(total.items()))])
+        account = accounts.pop(0)
+        states = send_next(sender, account)
+        if states is not None:
+            yield states
+            if not states["unsure"]:
+                accounts.append(account)
 
 
 def _hint(task: Task[..., Any]) -> None:

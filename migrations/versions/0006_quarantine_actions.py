@@ -338,7 +338,7 @@ INDEXES = (
     ("ix_actions_by_lead", "actions", ["lead_id"], False, None),
     ("ix_actions_to_send", "actions", ["account_id", "next_try_at", "id"], False, "state = 'requested'"),
     ("ix_actions_due", "actions", ["next_try_at"], False, "next_try_at is not null"),
-    ("ix_actions_unsure", "actions", ["account_id"], False, "state = 'unsure'"),
+    ("ix_actions_in_doubt", "actions", ["account_id"], False, "state in ('sent', 'unsure')"),
     ("ix_outcomes_by_quarantine_id", "outcomes", ["quarantine_id"], False, "quarantine_id is not null"),
 )
 

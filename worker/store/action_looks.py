@@ -58,7 +58,7 @@ _LEFT = ", ".join(f"'{state}'" for state in sorted(LEFT_STATES))
 _DUE = text(f"""
     select a.id, a.kind, a.state, a.field_names <> '{{}}' as has_fields, a.attempts, a.sent_at, a.unsure_at,
         a.held_seen_at, a.follow_until, a.message, a.lead_id, l.state as lead_state,
-        o.quarantine_id is distinct from a.quarantine_id as is_held_anew, e.at as left_at,
+        o.quarantine_id <> a.quarantine_id as is_held_anew, e.at as left_at,
         case when not exists (select from resolver.unpersisted u where u.lead_id = a.lead_id) then w.last_told_at end
             as told_at
     from resolver.actions a
@@ -149,7 +149,7 @@ def _has_left(row: Any) -> bool:  # noqa: ANN401 - of _DUE
     if row.lead_state is None:
         return False
     # Redriving an abandoned lead makes it queued as well: that alone says nothing.
-    return row.left_at is not None or row.is_held_anew or row.lead_state in LEFT_STATES - {State.QUEUED}
+    return row.left_at is not None or bool(row.is_held_anew) or row.lead_state in LEFT_STATES - {State.QUEUED}
 
 
 def record_looks(connection: Connection, looks: Sequence[tuple[Followed, Look]], now: datetime) -> None:

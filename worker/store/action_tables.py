@@ -69,7 +69,7 @@ actions = Table(
     Index("ix_actions_by_lead", "lead_id"),
     Index("ix_actions_to_send", "account_id", "next_try_at", "id", postgresql_where=text("state = 'requested'")),
     Index("ix_actions_due", "next_try_at", postgresql_where=text("next_try_at is not null")),
-    Index("ix_actions_unsure", "account_id", postgresql_where=text("state = 'unsure'")),
+    Index("ix_actions_in_doubt", "account_id", postgresql_where=text("state in ('sent', 'unsure')")),
 )
 
 # Lead data: here from the asking until it is sure that it need not be sent again; in no view, granted to nobody. It has

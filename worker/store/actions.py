@@ -64,6 +64,10 @@ _DUE = f"""
     order by a.next_try_at, a.id
 """
 _FIRST_SHAPE = text(f"select {_SHAPE} {_DUE} limit 1")
+_UNDER_WAY = text("""
+    select count(distinct token) from resolver.actions
+    where account_id = :account and state = 'sent' and next_try_at > :now
+""")
 _CLAIM = text(f"""
     update resolver.actions c
     set state = 'sent', attempts = c.attempts + 1, token = :token, sent_at = :now, next_try_at = :until,
@@ -138,6 +142,11 @@ def find_sendable(connection: Connection, account_id: int, closed: Collection[st
     values = {"account": account_id, "now": now, "shapes": shapes}
     shape: Shape | None = connection.execute(_FIRST_SHAPE, values).scalar_one_or_none()
     return shape
+
+
+def count_under_way(connection: Connection, account_id: int, now: datetime) -> int:
+    """How many requests about the account's actions are being made."""
+    return int(connection.execute(_UNDER_WAY, {"account": account_id, "now": now}).scalar_one())
 
 
 def claim_actions(
