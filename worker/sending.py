@@ -2,7 +2,7 @@
 
 Committed as sent before the first byte; sent with no transaction open; recorded where the token still stands. A crash
 in between leaves an action that turns unsure, is looked up by `worker.following`, and is sent again only if that shows
-that nothing happened. Neighbours: `worker.quarantine` takes the requests, `worker.store.actions` keeps the ledger,
+that nothing happened. Neighbours: `worker.quarantine` takes the requests, `worker.errands` claims them, `worker.store.actions` records,
 `worker.leadbyte.acting` makes the calls, `worker.domain.action_answers` and `action_results` say what came of them.
 """
 
@@ -24,6 +24,7 @@ from worker.domain.action_results import LET_IN, NEVER_ARRIVED, Result, conclude
 from worker.domain.actions import PERMISSION, Kind
 from worker.domain.answers import Answer, Asked, NoAnswer, Silence
 from worker.domain.retry_after import read_retry_after
+from worker.errands import Errand, find_errand
 from worker.errors import SettingsError
 from worker.failpoints import reach
 from worker.leadbyte.acting import ActingClient, Item
@@ -31,29 +32,16 @@ from worker.leadbyte.wire import decode_body
 from worker.retrying import retry_while_unavailable
 from worker.store.accounts import PauseKind, pause_account, resume_account
 from worker.store.action_looks import list_accounts_to_send
-from worker.store.actions import (
-    MOST_ITEMS,
-    NEEDS,
-    SEND_LEASE,
-    ClaimedAction,
-    Shape,
-    claim_actions,
-    count_under_way,
-    find_sendable,
-    record_results,
-)
-from worker.store.claims import PROBE_INTERVAL, Budget
+from worker.store.actions import NEEDS, ClaimedAction, record_results
+from worker.store.claims import PROBE_INTERVAL
 from worker.store.db import read_clock, transaction
-from worker.store.parks import open_kinds, park_kinds, postpone_probes, read_parks
-from worker.store.slots import Slot, leave_queue, queue_up, take_slot
+from worker.store.parks import open_kinds, park_kinds
+from worker.store.slots import leave_queue
 
 log = structlog.get_logger(__name__)
 _jitter = random.Random()  # noqa: S311 - jitter needs no secrecy
 
 WAYS: Mapping[Kind, Way] = {"release": "process", "reject": "reject"}
-# The first byte is written this long after its moment at the latest; the lease lasts far longer.
-LATEST_SECONDS = 10.0
-TURN_SECONDS = 10.0  # how long one waits for a permit before the next tick may try
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +54,6 @@ class Sender:
     follow: timedelta  # how long LeadByte may take to do what it acknowledged
 
 
-@dataclass(frozen=True, slots=True)
-class Errand:
-    """The actions of one request, claimed: nobody else sends them, and nothing is sent after `send_before`."""
-
-    slot: Slot
-    shape: Shape
-    actions: tuple[ClaimedAction, ...]
-    probed: frozenset[str]  # kinds of calls that are parked, and tried with this
-    send_at: float
-    send_before: float
-
-
 def list_accounts(sender: Sender) -> list[Account]:
     """The configured accounts with actions to send."""
     with transaction(sender.engine) as connection:
@@ -87,7 +63,7 @@ def list_accounts(sender: Sender) -> list[Account]:
 
 def send_next(sender: Sender, account: Account) -> Counter[str] | None:
     """Make one request about the account's next actions; how many came to which state, None if none may be sent now."""
-    errand = _wait_for_errand(sender, account)
+    errand = find_errand(sender.engine, account)
     if errand is None:
         return None
     ids = [action.quarantine_id for action in errand.actions]
@@ -104,55 +80,6 @@ def send_next(sender: Sender, account: Account) -> Counter[str] | None:
     reach("quarantine.after_record", ids)
     log.info("actions_sent", account=account.name, actions=[action.id for action in errand.actions], **states)
     return states
-
-
-def _wait_for_errand(sender: Sender, account: Account) -> Errand | None:
-    until = time.monotonic() + TURN_SECONDS
-    ticket, errand = _claim(sender, account, None)
-    while ticket is not None and errand is None and time.monotonic() < until:
-        time.sleep(0.2)
-        ticket, errand = _claim(sender, account, ticket)
-    if ticket is not None and errand is None:
-        with transaction(sender.engine) as connection:
-            leave_queue(connection, ticket)
-    return errand
-
-
-def _claim(sender: Sender, account: Account, ticket: int | None) -> tuple[int | None, Errand | None]:
-    """One try: no ticket, there is nothing to wait for; no errand, it is not our turn yet."""
-    budget = Budget(account.requests_per_second, account.concurrency)
-    with transaction(sender.engine) as connection:
-        # A process may be frozen at any line: its last moment counts from before the clock was read.
-        began_at, now, read_at = time.monotonic(), read_clock(connection), time.monotonic()
-        place, slot = queue_up(connection, account.name, budget, now, ticket)
-        if slot is None:
-            return place, None
-        chosen = _choose(connection, account, slot, now)
-        if chosen is None:
-            leave_queue(connection, slot.id)
-            return None, None
-        take_slot(connection, slot, now)
-        postpone_probes(connection, slot.account_id, chosen[2], now)
-    wait = slot.send_after.total_seconds()
-    return place, Errand(slot, *chosen, read_at + wait, began_at + wait + LATEST_SECONDS)
-
-
-def _choose(
-    connection: Connection, account: Account, slot: Slot, now: datetime
-) -> tuple[Shape, tuple[ClaimedAction, ...], frozenset[str]] | None:
-    """The next actions that go in one request, claimed, and the parked kinds they probe."""
-    # Requests that hang must leave room for polling.
-    if count_under_way(connection, slot.account_id, now) >= max(1, account.concurrency // 2):
-        return None
-    parks = read_parks(connection, slot.account_id, now)
-    shape = find_sendable(connection, slot.account_id, parks.closed, now)
-    if shape is None:
-        return None
-    probed = NEEDS[shape] & parks.probing
-    most = 1 if probed or shape == "process" else MOST_ITEMS
-    lease = slot.send_after + SEND_LEASE
-    actions = claim_actions(connection, slot.account_id, shape, slot.id, now, lease, most)
-    return (shape, tuple(actions), probed) if actions else None
 
 
 def _send(client: ActingClient, account: Account, errand: Errand) -> Asked:

@@ -72,7 +72,7 @@ def test_a_probe_that_is_let_in_opens_the_way_for_the_rest(make_stage: Callable[
     stage.sql(PROBE_NOW)
     assert stage.send() == {"acknowledged": 2}
     assert stage.sql("select count(*) from resolver.action_parks") == [(0,)]
-    assert sorted(stage.effects()) == [(one, "process") for one in sorted(held)[1:]]
+    assert sorted(stage.effects()) == [(one, "process") for one in sorted(held[1:])]
 
 
 def test_a_key_that_is_refused_parks_actions_only(make_stage: Callable[..., Stage]) -> None:

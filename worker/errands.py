@@ -1,0 +1,94 @@
+"""Which actions one request is about, and when it may be made: their claim, in the account's budget.
+
+Neighbours: `worker.store.slots` keeps the budget, `worker.store.actions` the ledger; `worker.sending` goes on the errand.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, Engine
+
+from worker.accounts import Account
+from worker.store.actions import (
+    MOST_ITEMS,
+    NEEDS,
+    SEND_LEASE,
+    ClaimedAction,
+    Shape,
+    claim_actions,
+    count_under_way,
+    find_sendable,
+)
+from worker.store.claims import Budget
+from worker.store.db import read_clock, transaction
+from worker.store.parks import postpone_probes, read_parks
+from worker.store.slots import Slot, leave_queue, queue_up, take_slot
+
+# The first byte is written this long after its moment at the latest; the lease lasts far longer.
+LATEST_SECONDS = 10.0
+TURN_SECONDS = 10.0  # how long one waits for a permit before the next tick may try
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """The actions of one request, claimed: nobody else sends them, and nothing is sent after `send_before`."""
+
+    slot: Slot
+    shape: Shape
+    actions: tuple[ClaimedAction, ...]
+    probed: frozenset[str]  # kinds of calls that are parked, and tried with this
+    send_at: float
+    send_before: float
+
+
+def find_errand(engine: Engine, account: Account) -> Errand | None:
+    """Claim the account's next actions for one request, waiting a while for our turn; None if there are none for now."""
+    until = time.monotonic() + TURN_SECONDS
+    ticket, errand = _claim(engine, account, None)
+    while ticket is not None and errand is None and time.monotonic() < until:
+        time.sleep(0.2)
+        ticket, errand = _claim(engine, account, ticket)
+    if ticket is not None and errand is None:
+        with transaction(engine) as connection:
+            leave_queue(connection, ticket)
+    return errand
+
+
+def _claim(engine: Engine, account: Account, ticket: int | None) -> tuple[int | None, Errand | None]:
+    """One try: no ticket, there is nothing to wait for; no errand, it is not our turn yet."""
+    budget = Budget(account.requests_per_second, account.concurrency)
+    with transaction(engine) as connection:
+        # A process may be frozen at any line: its last moment counts from before the clock was read.
+        began_at, now, read_at = time.monotonic(), read_clock(connection), time.monotonic()
+        place, slot = queue_up(connection, account.name, budget, now, ticket)
+        if slot is None:
+            return place, None
+        chosen = _choose(connection, account, slot, now)
+        if chosen is None:
+            leave_queue(connection, slot.id)
+            return None, None
+        take_slot(connection, slot, now)
+        postpone_probes(connection, slot.account_id, chosen[2], now)
+    wait = slot.send_after.total_seconds()
+    return place, Errand(slot, *chosen, read_at + wait, began_at + wait + LATEST_SECONDS)
+
+
+def _choose(
+    connection: Connection, account: Account, slot: Slot, now: datetime
+) -> tuple[Shape, tuple[ClaimedAction, ...], frozenset[str]] | None:
+    """The next actions that go in one request, claimed, and the parked kinds they probe."""
+    # Requests that hang must leave room for polling.
+    if count_under_way(connection, slot.account_id, now) >= max(1, account.concurrency // 2):
+        return None
+    parks = read_parks(connection, slot.account_id, now)
+    shape = find_sendable(connection, slot.account_id, parks.closed, now)
+    if shape is None:
+        return None
+    probed = NEEDS[shape] & parks.probing
+    most = 1 if probed or shape == "process" else MOST_ITEMS
+    lease = slot.send_after + SEND_LEASE
+    actions = claim_actions(connection, slot.account_id, shape, slot.id, now, lease, most)
+    return (shape, tuple(actions), probed) if actions else None
