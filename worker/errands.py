@@ -1,6 +1,6 @@
 """Which actions one request is about, and when it may be made: their claim, in the account's budget.
 
-Neighbours: `worker.store.slots` keeps the budget, `worker.store.actions` the ledger; `worker.sending` goes on the errand.
+Neighbours: `worker.store.slots` keeps the budget, `worker.store.actions` the ledger; `worker.sending` sends.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from worker.store.actions import (
     count_under_way,
     find_sendable,
 )
-from worker.store.claims import Budget
+from worker.store.claims import ROOM_FOR_JITTER, Budget
 from worker.store.db import read_clock, transaction
 from worker.store.parks import postpone_probes, read_parks
 from worker.store.slots import Slot, leave_queue, queue_up, take_slot
@@ -45,7 +45,7 @@ class Errand:
 
 
 def find_errand(engine: Engine, account: Account) -> Errand | None:
-    """Claim the account's next actions for one request, waiting a while for our turn; None if there are none for now."""
+    """Claim the account's next actions for one request, waiting a while for our turn; None if there are none now."""
     until = time.monotonic() + TURN_SECONDS
     ticket, errand = _claim(engine, account, None)
     while ticket is not None and errand is None and time.monotonic() < until:
@@ -59,7 +59,8 @@ def find_errand(engine: Engine, account: Account) -> Errand | None:
 
 def _claim(engine: Engine, account: Account, ticket: int | None) -> tuple[int | None, Errand | None]:
     """One try: no ticket, there is nothing to wait for; no errand, it is not our turn yet."""
-    budget = Budget(account.requests_per_second, account.concurrency)
+    rate = account.requests_per_second * ROOM_FOR_JITTER
+    budget = Budget(rate, account.concurrency, account.requests_per_day)
     with transaction(engine) as connection:
         # A process may be frozen at any line: its last moment counts from before the clock was read.
         began_at, now, read_at = time.monotonic(), read_clock(connection), time.monotonic()

@@ -23,7 +23,7 @@ from worker.failpoints import reach
 from worker.leadbyte.client import LeadByteClient
 from worker.retrying import retry_while_unavailable
 from worker.settlement import Polled, hand_back, settle
-from worker.store.claims import Budget, claim_due_leads
+from worker.store.claims import ROOM_FOR_JITTER, Budget, claim_due_leads
 from worker.store.db import read_clock, transaction
 
 # Answers wait at most this long for others to be settled with: a statement costs the same for one as for hundreds.
@@ -31,9 +31,6 @@ SETTLE_WITHIN_SECONDS = 0.25
 # How soon to look again at an account that had nothing to claim, while requests of others are under way.
 CLAIM_AGAIN_SECONDS = 0.25
 SUSPECTS_A_TURN = 20
-# Requests arrive a few milliseconds sooner or later than they were sent: at the whole rate a second would now and then
-# see one too many.
-ROOM_FOR_JITTER = 0.97
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 Committed as sent before the first byte; sent with no transaction open; recorded where the token still stands. A crash
 in between leaves an action that turns unsure, is looked up by `worker.following`, and is sent again only if that shows
-that nothing happened. Neighbours: `worker.quarantine` takes the requests, `worker.errands` claims them, `worker.store.actions` records,
+that nothing happened. Neighbours: `worker.quarantine` takes the requests, `worker.errands` claims them,
 `worker.leadbyte.acting` makes the calls, `worker.domain.action_answers` and `action_results` say what came of them.
 """
 
@@ -29,14 +29,15 @@ from worker.errors import SettingsError
 from worker.failpoints import reach
 from worker.leadbyte.acting import ActingClient, Item
 from worker.leadbyte.wire import decode_body
+from worker.manners import pause
 from worker.retrying import retry_while_unavailable
-from worker.store.accounts import PauseKind, pause_account, resume_account
+from worker.store.accounts import PauseKind, resume_account
 from worker.store.action_looks import list_accounts_to_send
 from worker.store.actions import NEEDS, ClaimedAction, record_results
 from worker.store.claims import PROBE_INTERVAL
 from worker.store.db import read_clock, transaction
 from worker.store.parks import open_kinds, park_kinds
-from worker.store.slots import leave_queue
+from worker.store.slots import PROBED, leave_queue
 
 log = structlog.get_logger(__name__)
 _jitter = random.Random()  # noqa: S311 - jitter needs no secrecy
@@ -166,10 +167,9 @@ def _note_throttling(
 ) -> None:
     if any(v.outcome is Outcome.THROTTLED for v in verdicts.values()):
         reason = f"LeadByte asked us to wait {wait.total_seconds():.0f} s"
-        pause_account(connection, account.name, PauseKind.THROTTLED, reason, now + wait)
-        log.warning("account_paused", account=account.name, kind=PauseKind.THROTTLED)
-    elif errand.slot.is_probe and any(v.outcome in LET_IN for v in verdicts.values()):
-        resume_account(connection, account.name, [PauseKind.THROTTLED])
+        pause(connection, account.name, PauseKind.THROTTLED, reason, now + wait)
+    elif errand.slot.probe_until is not None and any(v.outcome in LET_IN for v in verdicts.values()):
+        resume_account(connection, account.name, PROBED, no_later_than=errand.slot.probe_until)
 
 
 def _read_wait(asked: Asked, now: datetime) -> timedelta:
@@ -178,6 +178,4 @@ def _read_wait(asked: Asked, now: datetime) -> timedelta:
 
 def _pause_for_key(sender: Sender, account: Account, reason: str) -> None:
     with transaction(sender.engine) as connection:
-        until = read_clock(connection) + PROBE_INTERVAL
-        pause_account(connection, account.name, PauseKind.KEY, reason, until)
-    log.warning("account_paused", account=account.name, kind=PauseKind.KEY)
+        pause(connection, account.name, PauseKind.KEY, reason, read_clock(connection) + PROBE_INTERVAL)

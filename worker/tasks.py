@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -37,6 +37,7 @@ from worker.settlement import Polled
 log = structlog.get_logger(__name__)
 
 INTAKE_PATIENCE_SECONDS = 30.0
+SENDING_SECONDS = 5.0  # of one `quarantine.send`, while there is something to send
 
 Recorded = TypeVar("Recorded")
 
@@ -207,7 +208,7 @@ def send_actions() -> str:
 
 def _send_in_turns(sender: Sender) -> Iterator[Counter[str]]:
     """One request of each account in turn; one that answered nothing usable is left alone until the next tick."""
-    until = time.monotonic() + SLICE_SECONDS
+    until = time.monotonic() + SENDING_SECONDS
     accounts = list_accounts(sender)
     random.shuffle(accounts)  # no account is always last
     while accounts and time.monotonic() < until:

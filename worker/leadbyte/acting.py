@@ -25,10 +25,10 @@ from worker.accounts import Account
 from worker.domain.action_answers import Way
 from worker.domain.action_results import NEVER_ARRIVED
 from worker.domain.answers import Answer, Asked, NoAnswer, Silence
-from worker.leadbyte.body import UnusableBody, read_body
-from worker.leadbyte.client import take_key_out
+from worker.leadbyte.body import UnusableBody
+from worker.leadbyte.client import list_spellings, take_key_out
 from worker.leadbyte.connections import WatchedHTTPConnection, WatchedHTTPSConnection, hold_line
-from worker.leadbyte.transport import BODY_CAP
+from worker.leadbyte.requests_transport import read_body
 from worker.watchdog import watchdog
 
 _CONNECT_SECONDS = 5.0
@@ -93,7 +93,7 @@ class ActingClient:
             asked = NoAnswer(Silence.TIMEOUT)
         elif deadline.has_passed and isinstance(asked, Answer):
             asked = NoAnswer(Silence.TIMEOUT)  # what the watchdog cut off may look like an answer that ended
-        return take_key_out(asked, key)
+        return take_key_out(asked, list_spellings(key.get_secret_value()))
 
     def _make_connection(self, base_url: str, send_before: float) -> _PunctualHTTP | _PunctualHTTPS:
         parts = urlsplit(base_url)
@@ -142,7 +142,7 @@ class ActingClient:
 
 
 def _read_answer(response: BaseHTTPResponse) -> Answer:
-    return Answer(response.status, read_body(response, BODY_CAP), response.headers.get("retry-after"))
+    return Answer(response.status, read_body(response), response.headers.get("retry-after"))
 
 
 class _Punctual(HTTPConnection):

@@ -79,7 +79,7 @@ class PollWindow:
         requests = [_build_request(account, key, question) for question in questions]
         # The key may have been rotated since the claim's first questions.
         known = self._spellings.get(claim_id, [])
-        self._spellings[claim_id] = list(dict.fromkeys([*known, *_list_spellings(key.get_secret_value())]))
+        self._spellings[claim_id] = list(dict.fromkeys([*known, *list_spellings(key.get_secret_value())]))
         self._window.open_lane(claim_id, parallel)
         self._window.add(claim_id, requests)
 
@@ -129,7 +129,7 @@ def take_key_out(asked: Asked, spellings: Sequence[bytes]) -> Asked:
     return replace(asked, body=body)
 
 
-def _list_spellings(secret: str) -> list[bytes]:
+def list_spellings(secret: str) -> list[bytes]:
     """The key as it is, and as URLs, JSON and HTML write it."""
     in_url = quote(secret, safe="")
     lower = re.sub("%..", lambda found: found[0].lower(), in_url)

@@ -175,7 +175,7 @@ def _ask(session: requests.Session, request: Request, timeout_seconds: float) ->
             allow_redirects=False,
             stream=True,
         ) as response:
-            body = _read_body(response.raw)
+            body = read_body(response.raw)
             retry_after = response.headers.get("retry-after")
             return Answer(response.status_code, body, None if retry_after is None else retry_after.strip())
     except UnusableBody as error:
@@ -193,7 +193,8 @@ def _ask(session: requests.Session, request: Request, timeout_seconds: float) ->
         return NoAnswer(Silence.BROKEN)
 
 
-def _read_body(response: BaseHTTPResponse) -> bytes:
+def read_body(response: BaseHTTPResponse) -> bytes:
+    """The body, unpacked; UnusableBody if it is larger than the cap, or packed in a way nobody asked for."""
     body = open_body(response.headers.get("content-encoding"), BODY_CAP)
     # read1, not read: it returns what has come, so that the cap is looked at between drops.
     while part := response.read1(_PART, decode_content=False):

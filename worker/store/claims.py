@@ -25,6 +25,9 @@ LEASE = timedelta(seconds=60)
 PACE_HORIZON = timedelta(seconds=5)
 # A claim that got the last free permit must not hold two hundred leads that could be asked about by others.
 LEADS_A_PERMIT = 25
+# Requests arrive a few milliseconds sooner or later than they were sent: at the whole rate a second would now and then
+# see one too many.
+ROOM_FOR_JITTER = 0.97
 SUSPECT_CRASHES = 2  # leases lost in a row; at three `worker.store.rescue` parks the lead
 PROBE_INTERVAL = timedelta(minutes=1)  # after a refused key
 # A pause whose time is up lets one request probe whether the trouble is over, and is prolonged by this, lest others
@@ -73,7 +76,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class _Slots:
+class Slots:
     """Moments to send at: the first, the time between two, how many at most; and requests at once."""
 
     start: datetime
@@ -83,7 +86,7 @@ class _Slots:
 
 
 # The row lock makes claims of one account take turns, which is what makes its budget hold over all workers.
-_LOCK_ACCOUNT = text("""
+LOCK_ACCOUNT = text("""
     select id, next_slot_at, paused_until, pause_kind, rate_share,
         case when requests_day = (cast(:now as timestamptz) at time zone 'UTC')::date then requests_today else 0
             end as requests_today,
@@ -125,7 +128,7 @@ _CLAIM_LEADS = text(f"""
         w.hurry_since
 """)
 
-_TAKE_SLOTS = text("""
+TAKE_SLOTS = text("""
     update resolver.accounts
     set next_slot_at = :next_slot_at, paused_until = :paused_until,
         pause_kind = case when cast(:paused_until as timestamptz) is not null then pause_kind end,
@@ -148,15 +151,15 @@ def claim_due_leads(
         limit: of leads.
         suspects: claim one lead that lost its lease SUSPECT_CRASHES times, instead of ordinary ones.
     """
-    row = connection.execute(_LOCK_ACCOUNT, {"name": account, "now": now}).one_or_none()
+    row = connection.execute(LOCK_ACCOUNT, {"name": account, "now": now}).one_or_none()
     if row is None or (row.paused_until is not None and row.paused_until > now):
         return None
     # One lease further ahead than any can be is of a clock that has been set back since.
     held = connection.execute(_COUNT_PERMITS, {"account": row.id, "now": now, "until": now + 2 * LEASE}).scalar_one()
     if budget.requests_per_day is not None and row.requests_today >= budget.requests_per_day:
-        _pause_until_tomorrow(connection, account, budget.requests_per_day, now)
+        pause_until_tomorrow(connection, account, budget.requests_per_day, now)
         return None
-    slots = _find_slots(row, budget, held, now)
+    slots = find_slots(row, budget, held, now)
     if slots.most <= 0 or slots.permits <= 0:
         return None
     hold = PROBE_HOLDS.get(row.pause_kind)
@@ -169,12 +172,13 @@ def claim_due_leads(
     permits = min(slots.permits, len(leads))
     connection.execute(_OPEN_CLAIM, {**values, "permits": permits})
     taken = {"next_slot_at": slots.start + len(leads) * slots.gap, "requests_today": row.requests_today + len(leads)}
-    connection.execute(_TAKE_SLOTS, {**taken, "account": row.id, "now": now, "paused_until": probe_until})
+    connection.execute(TAKE_SLOTS, {**taken, "account": row.id, "now": now, "paused_until": probe_until})
     claimed = tuple(_read_lead(lead, slots.start - now + n * slots.gap) for n, lead in enumerate(leads))
     return Claim(row.claim, permits, claimed, probe_until)
 
 
-def _find_slots(row: Row[tuple[object, ...]], budget: Budget, held: int, now: datetime) -> _Slots:
+def find_slots(row: Row[tuple[object, ...]], budget: Budget, held: int, now: datetime) -> Slots:
+    """What the budget leaves, with `held` permits given out; `row` is of LOCK_ACCOUNT."""
     rate = budget.requests_per_second * row.rate_share
     gap = timedelta(seconds=1 / rate)
     # Nobody reserves further ahead than this, at the slowest; a later slot is of a clock that has been set back since.
@@ -185,10 +189,11 @@ def _find_slots(row: Row[tuple[object, ...]], budget: Budget, held: int, now: da
         most = min(most, budget.requests_per_day - row.requests_today)
     concurrency = max(1, round(budget.concurrency * row.rate_share))
     # Half of the concurrency at most: should this worker die, its permits are lost until the lease has run out.
-    return _Slots(start, gap, most, min(concurrency - held, -(-concurrency // 2)))
+    return Slots(start, gap, most, min(concurrency - held, -(-concurrency // 2)))
 
 
-def _pause_until_tomorrow(connection: Connection, account: str, most: int, now: datetime) -> None:
+def pause_until_tomorrow(connection: Connection, account: str, most: int, now: datetime) -> None:
+    """Ask nothing more today: `most` requests were all there were to be."""
     midnight = datetime.combine(now.astimezone(UTC).date() + timedelta(days=1), datetime.min.time(), UTC)
     reason = f"today's budget of {most} requests is used up (UTC)"
     pause_account(connection, account, PauseKind.BUDGET, reason, midnight)

@@ -13,33 +13,43 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, text
 
 from worker.store.accounts import PauseKind
-from worker.store.claims import LEASE, PACE_HORIZON, PROBE_INTERVAL, Budget
+from worker.store.claims import (
+    LEASE,
+    LOCK_ACCOUNT,
+    PACE_HORIZON,
+    PROBE_HOLDS,
+    TAKE_SLOTS,
+    Budget,
+    find_slots,
+    pause_until_tomorrow,
+)
+
+# Pauses that one request may probe, and its answer end. A refused key is for polling to probe: the permission differs.
+PROBED = (PauseKind.THROTTLED, PauseKind.TROUBLE)
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Leave for one request. `id` is also the fencing token; `send_after` counts from now."""
+    """Leave for one request. `id` is also the fencing token; `send_after` counts from now.
+
+    `probe_until` set: the request is a probe of a pause, which has been prolonged until then.
+    """
 
     id: int
     account_id: int
     send_after: timedelta
     gap: timedelta
-    is_probe: bool  # sent to see whether the account is throttled still
+    requests_today: int
+    probe_until: datetime | None
 
 
-_LOCK = text("select id, next_slot_at, paused_until, pause_kind from resolver.accounts where name = :name for update")
 _QUEUE_UP = text("""
     insert into resolver.claims (account_id, permits, lease_until) values (:account, 1, :until) returning id
 """)
 _KEEP_PLACE = text("update resolver.claims set lease_until = :until where id = :ticket returning id")
-_COUNT_OTHERS = text("""
+_COUNT_AHEAD = text("""
     select coalesce(sum(permits), 0) from resolver.claims
     where account_id = :account and id < :ticket and lease_until > :now and lease_until <= :furthest
-""")
-_TAKE = text("""
-    update resolver.accounts
-    set next_slot_at = :next_slot_at, paused_until = case when pause_kind is null then null else :probe_again_at end
-    where id = :account
 """)
 _LEAVE = text("delete from resolver.claims where id = :ticket")
 
@@ -52,30 +62,29 @@ def queue_up(
     No ticket: the account is paused, and nothing may be sent. The ticket is to be given back with `leave_queue`; the
     account stays locked until the transaction ends.
     """
-    row = connection.execute(_LOCK, {"name": account}).one_or_none()
-    if row is None or _is_paused(row.pause_kind, row.paused_until, now):
+    row = connection.execute(LOCK_ACCOUNT, {"name": account, "now": now}).one_or_none()
+    if row is None or (row.paused_until is not None and row.paused_until > now) or row.pause_kind == PauseKind.KEY:
+        return None, None
+    if budget.requests_per_day is not None and row.requests_today >= budget.requests_per_day:
+        pause_until_tomorrow(connection, account, budget.requests_per_day, now)
         return None, None
     values = {"account": row.id, "now": now, "until": now + LEASE, "furthest": now + 2 * LEASE, "ticket": ticket}
     kept = None if ticket is None else connection.execute(_KEEP_PLACE, values).scalar_one_or_none()
     place: int = kept if kept is not None else connection.execute(_QUEUE_UP, values).scalar_one()
-    ahead = connection.execute(_COUNT_OTHERS, {**values, "ticket": place}).scalar_one()
-    gap = timedelta(seconds=1 / budget.requests_per_second)
-    # Never further ahead than polls may reserve by themselves: what lies beyond is of a clock that was set back.
-    start = max(now, row.next_slot_at) if row.next_slot_at <= now + PACE_HORIZON + 2 * gap else now
-    if ahead >= budget.concurrency or start > now + PACE_HORIZON + min(gap, PACE_HORIZON):
+    ahead = connection.execute(_COUNT_AHEAD, {**values, "ticket": place}).scalar_one()
+    slots = find_slots(row, budget, ahead, now)
+    # One slot beyond those that polls may take, so that there is one whenever we come.
+    if slots.permits <= 0 or slots.start > now + PACE_HORIZON + min(slots.gap, PACE_HORIZON):
         return place, None
-    return place, Slot(place, row.id, start - now, gap, is_probe=row.pause_kind is not None)
+    probe_until = now + PROBE_HOLDS[row.pause_kind] if row.pause_kind in PROBED else None
+    return place, Slot(place, row.id, slots.start - now, slots.gap, row.requests_today, probe_until)
 
 
 def take_slot(connection: Connection, slot: Slot, now: datetime) -> None:
     """Use it, in the transaction that found it: no other request will be sent at that moment."""
-    values = {"account": slot.account_id, "next_slot_at": now + slot.send_after + slot.gap}
-    connection.execute(_TAKE, {**values, "probe_again_at": now + PROBE_INTERVAL})
-
-
-def _is_paused(kind: str | None, until: datetime | None, now: datetime) -> bool:
-    """Once its time is up, one request may find out whether throttling is over; the other pauses end elsewhere."""
-    return kind is not None and (kind != PauseKind.THROTTLED or until is None or until > now)
+    next_slot_at = now + slot.send_after + slot.gap
+    values = {"account": slot.account_id, "now": now, "next_slot_at": next_slot_at, "paused_until": slot.probe_until}
+    connection.execute(TAKE_SLOTS, {**values, "requests_today": slot.requests_today + 1})
 
 
 def leave_queue(connection: Connection, ticket: int) -> None:
