@@ -15,7 +15,8 @@ from sqlalchemy.engine import make_url
 from tests.conftest import replace_database
 from tests.leadbyte.raw_server import always, encode, serve
 from worker.cli.app import run_command
-from worker.doctor import Finding, Mark, examine
+from worker.doctor import examine
+from worker.findings import Finding, Mark
 from worker.local.redis import EmbeddedRedis
 from worker.sandbox import SandboxClient, SandboxSettings, running_sandbox
 from worker.settings import load_settings

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from functools import partial
 from http import HTTPStatus
 
@@ -20,6 +18,7 @@ from worker.accounts import Account, load_accounts
 from worker.domain.answers import Answer
 from worker.domain.classify import Meaning, classify_reply
 from worker.errors import LeadResolverError
+from worker.findings import Finding, Mark
 from worker.leadbyte.choice import choose_transport, open_transport
 from worker.leadbyte.client import LeadByteClient, Question
 from worker.leadbyte.wire import Decoded, decode_body
@@ -37,23 +36,6 @@ NOBODYS_QUEUE_ID = "00000000-00000000-00000000-0000-00000000"
 OLDEST_POSTGRES = 150000
 OLDEST_TICK = timedelta(seconds=15)
 WORST_CLOCK = timedelta(seconds=5)
-
-
-class Mark(StrEnum):
-    """How a question was answered."""
-
-    OK = "ok"
-    WARNING = "warning"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the doctor: what was looked at, how it is, and what to do if it is not well."""
-
-    mark: Mark
-    subject: str
-    text: str
 
 
 def examine(settings: Settings) -> Iterator[Finding]:

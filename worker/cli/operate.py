@@ -15,8 +15,9 @@ from worker import operations
 from worker.accounts import check_account_name, check_base_url_setting, list_account_names
 from worker.cli.common import AccountOption, AsJson, command_engine
 from worker.cli.output import err, out, print_json
-from worker.doctor import Mark, examine
+from worker.doctor import examine
 from worker.errors import UsageError
+from worker.findings import Mark
 from worker.leadbyte.choice import choose_transport
 from worker.settings import Settings, list_unknown_variables, load_settings
 from worker.store.db import transaction

@@ -98,9 +98,9 @@ _CONCLUDE = text(f"""
 # The lead goes on its way, and its age counts from here; or there is nothing to hurry for any more.
 _CALM_DOWN = text("""
     update resolver.watches w set hurry_since = null,
-        watched_since = case when l.state = 'quarantined' then w.watched_since else :now end,
-        next_poll_at = case when l.state = 'quarantined' or w.claim_id is not null then w.next_poll_at
-            else least(w.next_poll_at, :soon) end
+        watched_since = case when l.state in ('queued', 'pending') then :now else w.watched_since end,
+        next_poll_at = case when l.state in ('queued', 'pending') and w.claim_id is null
+            then least(w.next_poll_at, :soon) else w.next_poll_at end
     from resolver.leads l
     where w.lead_id = any(:lead_ids) and l.id = w.lead_id and w.hurry_since is not null and not exists (
         select from resolver.actions a

@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from worker.store.bookkeeping import metadata
-from worker.store.tables import moment, outcomes
+from worker.store.tables import moment, outcomes, watches
 
 __all__ = ["action_fields", "action_parks", "actions", "metadata"]  # importing this module completes the metadata
 
@@ -91,5 +91,10 @@ action_parks = Table(
     *(moment(name, nullable=False) for name in ("since", "probe_at")),
     CheckConstraint("kind in ('update', 'process')", "kind_is_known"),
 )
+
+# Whatever LeadByte did before it, the last record it told of this lead has seen.
+watches.append_column(moment("last_told_at"))
+# Held, and acted upon: to be looked at fast.
+watches.append_column(moment("hurry_since"))
 
 Index("ix_outcomes_by_quarantine_id", outcomes.c.quarantine_id, postgresql_where=text("quarantine_id is not null"))

@@ -136,8 +136,6 @@ watches = Table(
     Column("failure_streak", SmallInteger, nullable=False, server_default="0"),
     Column("crashes", SmallInteger, nullable=False, server_default="0"),  # leases lost in a row: the poison guard
     moment("last_poll_at"),
-    moment("last_told_at"),  # whatever LeadByte did before it, the last record it told of this lead has seen
-    moment("hurry_since"),  # held, and acted upon: to be looked at fast
     Column("last_note", Text),  # what the last poll said, in one line
     moment("not_found_since"),
     Column("told_digest", BigInteger),  # of the last reading: an unchanged one is not journalled again
