@@ -245,7 +245,7 @@ left join lateral (
     select count(*) as due, min(next_poll_at) as oldest_due_at
     from resolver.watches
     where account_id = a.id and next_poll_at <= clock_timestamp()
-        and (claim_id is null or lease_until <= clock_timestamp())
+        and (claim_id is null or lease_until <= clock_timestamp()) and not is_recheck
 ) w on true
 """
 UNSURE = "(select count(*) from resolver.actions b where b.account_id = a.id and b.state = 'unsure')"
