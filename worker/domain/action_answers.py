@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from worker.domain.blocks import Block, fold_keys
 from worker.domain.refusals import refuses_key
-from worker.domain.values import JSON, read_text, read_word
+from worker.domain.values import JSON, Block, fold_keys, read_text, read_word
 
 Way = Literal["process", "reject"]  # LeadByte's words for release and rejection
 
