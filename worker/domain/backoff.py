@@ -29,7 +29,15 @@ JITTER = 0.1  # ±10 %: enough to break up leads submitted together, too little 
 
 
 class Schedule(Protocol):
-    """Decides at which age an open lead is next looked at."""
+    """Decides at which age an open lead is next looked at; `name` is what `show` calls it."""
+
+    @property
+    def name(self) -> str:
+        """For people: "the default schedule"."""
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether its ages lie just behind something, so that a poll a little early would miss it."""
 
     def next_poll_age(self, age: timedelta) -> timedelta:
         """The next age to poll at, later than `age`."""
@@ -37,6 +45,9 @@ class Schedule(Protocol):
 
 class LadderSchedule:
     """The default: the rungs of LADDER, then every hour."""
+
+    name = "the default schedule"
+    is_exact = False
 
     def next_poll_age(self, age: timedelta) -> timedelta:
         """The next rung above `age`; a rung less than half a gap away counts as taken, so polls never bunch."""
@@ -61,7 +72,7 @@ def delay_after_not_yet(
     """
     gap = schedule.next_poll_age(age) - age
     floor = max(timedelta(0) if is_hurried else SLOWEST.get(state, timedelta(0)), slowest or timedelta(0))
-    return spread(max(gap, floor), chance)
+    return spread(max(gap, floor), 0.5 + chance / 4 if schedule.is_exact else chance)
 
 
 def delay_after_failure(failure_streak: int, chance: float) -> timedelta:

@@ -1,0 +1,101 @@
+"""The histogram of resolution ages: it fades, follows a change, and is fair to leads whose end is not known."""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_left
+
+import pytest
+
+from worker.domain.learning.estimate import estimate
+from worker.domain.learning.histogram import (
+    Histogram,
+    Seen,
+    add_leads,
+    bound_bin,
+    find_bin,
+    has_changed,
+    list_observed,
+)
+
+WEEK = 7 * 86_400.0
+
+
+def draw(mean: float, count: int, seed: int = 1) -> list[Seen]:
+    chance = random.Random(seed)
+    ages = [chance.expovariate(1 / mean) for _ in range(count)]
+    return [Seen(age, age) for age in ages]
+
+
+@pytest.mark.parametrize("age", [0.0, 0.004, 1.0, 59.99, 3600.0, 86_400.0, WEEK])
+def test_a_bin_holds_its_age_and_is_narrow(age: float) -> None:
+    low, high = bound_bin(find_bin(age))
+    assert low <= age < high
+    assert high - low <= 0.13 * age**0.5 + 0.01
+
+
+def test_old_leads_fade() -> None:
+    histogram = add_leads(Histogram(), [Seen(10, 10)] * 100, kept=1)
+    assert add_leads(histogram, [Seen(10, 10)] * 10, kept=0.5).weight == pytest.approx(60)
+
+
+def test_what_has_faded_away_is_dropped() -> None:
+    histogram = add_leads(Histogram(), [Seen(10, 10)], kept=1)
+    assert add_leads(histogram, [], kept=1e-5).weight == 0
+
+
+def test_more_of_the_same_is_no_change_and_other_times_are_one() -> None:
+    old = add_leads(Histogram(), draw(60, 2000), kept=1)
+    for seed in range(2, 40):
+        assert not has_changed(old, add_leads(Histogram(), draw(60, 200, seed), kept=1))
+        assert has_changed(old, add_leads(Histogram(), draw(240, 200, seed), kept=1))
+
+
+def test_after_a_change_the_new_leads_outweigh_the_old() -> None:
+    old = add_leads(Histogram(), draw(60, 5000), kept=1)
+    changed = add_leads(old, draw(600, 100, seed=2), kept=0.99)
+    assert changed.weight == pytest.approx(110, abs=1)
+
+
+def test_a_lead_known_to_within_an_interval_goes_where_others_are() -> None:
+    known = add_leads(Histogram(), [Seen(30, 30)] * 1000, kept=1)
+    joined = add_leads(known, [Seen(10, 100_000)] * 50, kept=1)
+    assert joined.weight == pytest.approx(1050, abs=0.1)
+    assert joined.resolved[find_bin(30)] > 1045
+
+
+def test_intervals_alone_give_the_distribution_back() -> None:
+    polls = [0, 5, 15, 35, 75, 155, 315, 635, 1275, 1e5]
+    histogram = Histogram()
+    for seed in range(20):
+        gaps = [bisect_left(polls, lead.open_age) for lead in draw(60, 200, seed)]
+        histogram = add_leads(histogram, [Seen(polls[at - 1], polls[at]) for at in gaps], kept=0.95)
+    times = estimate(*list_observed(histogram, [], WEEK), WEEK)
+    assert times.look_up(35)[0] == pytest.approx(1 - 2.718 ** (-35 / 60), abs=0.03)
+    assert times.look_up(155)[0] == pytest.approx(1 - 2.718 ** (-155 / 60), abs=0.03)
+
+
+def test_leads_still_open_count_for_those_that_were_open_at_their_age() -> None:
+    # Observed for two minutes only: a half of the leads at each moment is cut off before it resolves.
+    chance = random.Random(1)
+    resolved, still_open = [], []
+    for _ in range(4000):
+        age, watched = chance.expovariate(1 / 60), chance.uniform(0, 120)
+        if age <= watched:
+            resolved.append(Seen(age, age))
+        else:
+            still_open.append(watched)
+    histogram = add_leads(Histogram(), resolved, kept=1)
+    times = estimate(*list_observed(histogram, still_open, WEEK), WEEK)
+    assert times.look_up(60)[0] == pytest.approx(1 - 1 / 2.718, abs=0.03)
+    assert estimate(*list_observed(histogram, [], WEEK), WEEK).look_up(60)[0] > 0.75  # what leaving them out would say
+
+
+def test_leads_that_never_resolve_are_counted_as_such() -> None:
+    leads = [*draw(60, 900), *(Seen(WEEK, None) for _ in range(100))]
+    times = estimate(*list_observed(add_leads(Histogram(), leads, kept=1), [], WEEK), WEEK)
+    assert times.resolving == pytest.approx(0.9, abs=0.01)
+
+
+def test_nothing_observed_is_nothing_known() -> None:
+    assert list_observed(Histogram(), [], WEEK) == ([], 0.0)

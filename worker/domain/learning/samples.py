@@ -1,0 +1,69 @@
+"""A file of resolution times, one number of seconds a line, as observations."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+from worker.domain.learning.estimate import Observed
+from worker.errors import UsageError
+
+NEVER = "never"
+GRAINS = (1.0, 0.1, 0.01, 0.001)
+SPIKE = 3.0  # a value this many times as frequent as its neighbours is one by itself, not one of a rounded crowd
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a file said: when leads resolved, and how many never did."""
+
+    times: Sequence[float]
+    never: int = 0
+
+
+def read_sample(lines: Iterable[str], name: str) -> Sample:
+    """The times in these lines; blank lines and what follows a `#` are skipped. UsageError names the first bad line."""
+    times, never = [], 0
+    for number, line in enumerate(lines, start=1):
+        said = line.partition("#")[0].strip().removeprefix("\ufeff").strip()
+        if said.lower() == NEVER:
+            never += 1
+        elif said:
+            times.append(_read_time(said, f"{name}, line {number}"))
+    if not times and not never:
+        raise UsageError(f"{name}: no resolution times in it; expected a number of seconds a line")
+    return Sample(times, never)
+
+
+def _read_time(said: str, where: str) -> float:
+    try:
+        seconds = float(said)
+    except ValueError:
+        seconds = -1.0
+    # Python reads `1_000` as a number, which in a file of times is a slip.
+    if not isfinite(seconds) or seconds < 0 or "_" in said:
+        shown = "".join(character if character.isprintable() else "?" for character in said[:40])
+        raise UsageError(f"{where}: {shown!r} is no time: expected seconds, 0 or more, or `{NEVER}`")
+    return abs(seconds)
+
+
+def observe(times: Sequence[float]) -> list[Observed]:
+    """The times as observations; rounded ones as the stretch they were rounded from, unless they are a spike."""
+    grain = next((grain for grain in GRAINS if all(_is_multiple(time, grain) for time in times)), None)
+    if grain is None:
+        return [Observed(time, time) for time in times]
+    counts = Counter(round(time / grain) for time in times)
+    return [_widen(step, count, counts, grain) for step, count in counts.items()]
+
+
+def _is_multiple(time: float, grain: float) -> bool:
+    return abs(time / grain - round(time / grain)) < 1e-6  # noqa: PLR2004 - of a step
+
+
+def _widen(step: int, count: int, counts: Counter[int], grain: float) -> Observed:
+    beside = max(counts[step - 1], counts[step + 1])
+    if count > SPIKE * beside + SPIKE:
+        return Observed(step * grain, step * grain, count)
+    return Observed(max(0.0, (step - 0.5) * grain), (step + 0.5) * grain, count)

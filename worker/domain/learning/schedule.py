@@ -1,0 +1,112 @@
+"""A learned schedule as the worker uses it, and how a plan is made from what was observed."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from math import ceil
+
+from worker.domain.backoff import Schedule
+from worker.domain.learning.distribution import Cost, Distribution, cost_ages
+from worker.domain.learning.optimum import plan_polls
+
+FIRST_MINUTE = 60.0
+CRUMB = 1e-6
+ALL_BUT = 0.1  # of a gap
+DEAREST = 1e7  # seconds a poll: four months of waiting, beyond which a budget buys nothing any more
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a plan keeps to, in seconds: a longest gap, and one for leads younger than a minute. None: no bound."""
+
+    longest_gap: float | None = None
+    first_minute_gap: float | None = None
+
+    def find_gap(self, age: float) -> float:
+        """The longest gap allowed after a poll at this age."""
+        allowed = [gap for gap in (self.longest_gap, self.first_minute_gap if age < FIRST_MINUTE else None) if gap]
+        return min(allowed, default=float("inf"))
+
+
+UNBOUNDED = Bounds()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Poll ages for a price, and what they are expected to cost a lead."""
+
+    price: float
+    ages: Sequence[float]
+    cost: Cost
+
+
+def make_plan(times: Distribution, price: float, bounds: Bounds = UNBOUNDED) -> Plan:
+    """The best ages for this price; gaps longer than the bounds allow are divided evenly."""
+    ages = list(keep_bounds(plan_polls(times, price), bounds))
+    return Plan(price, ages, cost_ages(times, ages))
+
+
+def make_plan_within(times: Distribution, price: float, most_polls: float, bounds: Bounds = UNBOUNDED) -> Plan:
+    """As `make_plan`, at a higher price if need be, so that a lead is polled at most so often on average.
+
+    The bounds may cost more than that by themselves; then the plan is what they leave.
+    """
+    plan = make_plan(times, price, bounds)
+    low, high = price, DEAREST
+    if plan.cost.polls <= most_polls or low >= high:
+        return plan
+    plan = make_plan(times, high, bounds)
+    while high > low * 1.05:  # nobody would notice a closer price
+        middle = (low * high) ** 0.5
+        tried = make_plan(times, middle, bounds)
+        if tried.cost.polls <= most_polls:
+            high, plan = middle, tried
+        else:
+            low = middle
+    return plan
+
+
+def keep_bounds(ages: Sequence[float], bounds: Bounds) -> list[float]:
+    """The ages, with others between them where the gap would be longer than allowed."""
+    kept = [0.0]
+    for age in ages:
+        while (left := age - kept[-1]) > (most := bounds.find_gap(kept[-1])) + CRUMB:
+            kept.append(kept[-1] + left / ceil(left / most - CRUMB))
+        kept.append(age)
+    return [round(age, 3) for age in kept[1:]]
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedSchedule:
+    """The ages of a plan; beyond its last every `longest_gap`. `name` is for people: "schedule 17 of campaign 6"."""
+
+    ages: Sequence[timedelta]
+    longest_gap: timedelta
+    name: str
+    version: int = 0
+    is_exact: bool = True
+
+    def next_poll_age(self, age: timedelta) -> timedelta:
+        """The next of its ages; one that is all but reached counts as taken."""
+        at = bisect_right(self.ages, age)
+        if at >= len(self.ages):
+            return age + self.longest_gap
+        previous = self.ages[at - 1] if at else timedelta(0)
+        is_taken = self.ages[at] - age < (self.ages[at] - previous) * ALL_BUT and at + 1 < len(self.ages)
+        return self.ages[at + 1] if is_taken else self.ages[at]
+
+
+def make_ages(seconds: Sequence[float]) -> tuple[timedelta, ...]:
+    """Ages as durations."""
+    return tuple(timedelta(seconds=age) for age in seconds)
+
+
+def list_ages(schedule: Schedule, deadline: float) -> Iterator[float]:
+    """Where a schedule polls if nothing jitters, in seconds; the last age is the deadline."""
+    age = timedelta(0)
+    while (age := schedule.next_poll_age(age)).total_seconds() < deadline:
+        yield age.total_seconds()
+    yield deadline
