@@ -28,6 +28,11 @@ WRONG = {
     "LEAD_RESOLVER_BATCH_SIZE": ["0", "5001"],
     "LEAD_RESOLVER_KEEP_LEAD_DATA": ["2"],
     "LEAD_RESOLVER_TRANSPORT": ["telnet", "pycurl"],
+    "LEAD_RESOLVER_LEARN": ["2"],
+    "LEAD_RESOLVER_POLL_PRICE_SECONDS": ["0", "-1", "nan", "inf"],
+    "LEAD_RESOLVER_FIRST_MINUTE_GAP_SECONDS": ["0", "61", "nan"],
+    "LEAD_RESOLVER_LONGEST_GAP_MINUTES": ["0", "10081", "nan"],
+    "LEAD_RESOLVER_LEARN_HALF_LIFE_LEADS": ["99", "1.5"],
     "LEAD_RESOLVER_LOG_FORMAT": ["xml"],
     "LEAD_RESOLVER_LOG_LEVEL": ["LOUD"],
 }  # fmt: skip

@@ -30,6 +30,7 @@ TASKS = {
     "quarantine.send",
     "results.persist",
     "rescue.sweep",
+    "schedule.learn",
 }
 
 

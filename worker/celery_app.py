@@ -29,6 +29,7 @@ ROUTES = {
     "rescue.sweep": {"queue": "schedule"},
     "polling.poll": {"queue": "polling"},
     "results.persist": {"queue": "results"},
+    "schedule.learn": {"queue": "results"},  # takes seconds, and nothing waits for it
     "intake.track": {"queue": "intake"},
     "quarantine.request": {"queue": "intake"},
     "quarantine.send": {"queue": "quarantine"},

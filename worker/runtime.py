@@ -12,11 +12,14 @@ from sqlalchemy import Engine
 from worker.accounts import Account, load_accounts
 from worker.domain.backoff import LadderSchedule
 from worker.domain.decide import Policy
+from worker.domain.learning.schedule import Bounds
 from worker.leadbyte.acting import ActingClient
 from worker.leadbyte.choice import open_transport
 from worker.leadbyte.client import LeadByteClient
+from worker.learning import Learning
 from worker.polling import Poller
 from worker.results import Rules
+from worker.schedule_book import ScheduleBook
 from worker.sending import Sender
 from worker.settings import load_settings
 from worker.store.db import open_engine
@@ -65,6 +68,29 @@ def make_sender() -> Sender:
         accounts=read_accounts(),
         follow=settings.action_follow,
     )
+
+
+def make_schedule_book() -> ScheduleBook:
+    """The learned schedules as this process knows them."""
+    return _make_schedule_book(os.getpid())
+
+
+def read_learning() -> Learning:
+    """The settings of learning."""
+    settings = load_settings()
+    return Learning(
+        price=settings.lead_resolver_poll_price_seconds,
+        bounds=Bounds(settings.longest_gap.total_seconds(), settings.lead_resolver_first_minute_gap_seconds),
+        deadline=settings.abandon_after.total_seconds(),
+        half_life_leads=settings.lead_resolver_learn_half_life_leads,
+        is_used=settings.lead_resolver_learn,
+    )
+
+
+@cache
+def _make_schedule_book(_pid: int) -> ScheduleBook:
+    settings = load_settings()
+    return ScheduleBook(open_process_engine(), settings.longest_gap, is_used=settings.lead_resolver_learn)
 
 
 @cache

@@ -19,7 +19,15 @@ from worker.store.action_looks import is_any_due
 from worker.store.db import read_clock, transaction
 from worker.store.pressure import read_pressure
 from worker.store.rechecks import START_EVERY, Recheck, start_rechecks
-from worker.store.ticks import SWEEP_EVERY, TICK_EVERY, count_live_claims, has_unpersisted, read_longest_wait, take_duty
+from worker.store.ticks import (
+    LEARN_EVERY,
+    SWEEP_EVERY,
+    TICK_EVERY,
+    count_live_claims,
+    has_unpersisted,
+    read_longest_wait,
+    take_duty,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +47,7 @@ class Hints:
     persist: bool = False
     sweep: bool = False
     actions: bool = False
+    learn: bool = False
     due: int = 0
 
 
@@ -65,6 +74,7 @@ def plan_hints(engine: Engine, configured: Collection[str], batch_size: int, rec
             persist=has_unpersisted(connection),
             sweep=take_duty(connection, "sweep", SWEEP_EVERY, now),
             actions=is_any_due(connection, now),
+            learn=take_duty(connection, "learn", LEARN_EVERY, now),
             due=sum(due.values()),
         )
 

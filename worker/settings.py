@@ -86,6 +86,17 @@ class Settings(BaseSettings):
     lead_resolver_keep_replies_days: float = Field(
         400.0, ge=0, le=36_500, description="forget replies of final and abandoned leads after so long; 0: never"
     )
+    lead_resolver_learn: bool = Field(True, description="poll by what was learned of how long leads take")
+    lead_resolver_poll_price_seconds: float = Field(
+        5.0, gt=0, le=1e6, description="what a poll is worth in seconds of waiting; higher: fewer polls"
+    )
+    lead_resolver_first_minute_gap_seconds: float = Field(
+        10.0, ge=1, le=60, description="longest gap between polls while a lead is younger than a minute"
+    )
+    lead_resolver_longest_gap_minutes: float = Field(60.0, ge=1, le=10_080, description="longest gap later on")
+    lead_resolver_learn_half_life_leads: int = Field(
+        5_000, ge=100, le=10_000_000, description="after so many new leads an old one counts half in learning"
+    )
     lead_resolver_log_format: Literal["text", "json"] = Field("text", description="log lines for people or machines")
     lead_resolver_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="log level")
     lead_resolver_data: Path = Field(Path(".lead-resolver"), description="folder of `up`: embedded servers and logs")
@@ -118,6 +129,11 @@ class Settings(BaseSettings):
     def abandon_after(self) -> timedelta:
         """The deadline after which a lead without a verdict is abandoned."""
         return timedelta(hours=self.lead_resolver_abandon_after_hours)
+
+    @property
+    def longest_gap(self) -> timedelta:
+        """The longest that a learned schedule leaves a lead unasked."""
+        return timedelta(minutes=self.lead_resolver_longest_gap_minutes)
 
     @property
     def not_found_grace(self) -> timedelta:

@@ -24,6 +24,7 @@ from worker.celery_app import app
 from worker.errors import DatabaseUnavailable, LeadResolverError, SettingsError
 from worker.following import follow_up
 from worker.intake import Submission, track
+from worker.learning import recompute_schedules
 from worker.logs import describe_exception
 from worker.polling import poll_while_due
 from worker.quarantine import request_actions
@@ -85,6 +86,8 @@ def schedule() -> str:
         _hint(sweep_leases)
     if hints.actions:
         _hint(send_actions)
+    if hints.learn:
+        _hint(learn)
     return f"due:{hints.due} polls:{hints.polls}"
 
 
@@ -123,6 +126,14 @@ def sweep_leases() -> str:
     if done.replies_wait:
         _hint(persist)
     return f"rescued:{done.leads} parked:{done.parked}"
+
+
+@app.task(name="schedule.learn")
+@_quiet
+def learn() -> str:
+    """Compute the schedules anew from what resolved since last time."""
+    computed = recompute_schedules(runtime.open_process_engine(), runtime.read_learning(), runtime.read_accounts())
+    return f"schedules:{computed}"
 
 
 # This message and `quarantine.request` carry something: acknowledged only when it is in Postgres, and put back when

@@ -31,7 +31,7 @@ def tick(engine: Engine, sql: Sql, *configured: str, batch: int = 10) -> Hints:
 
 
 def test_nothing_due_calls_for_no_poll(engine: Engine, sql: Sql) -> None:
-    assert tick(engine, sql) == Hints(sweep=True)
+    assert tick(engine, sql) == Hints(sweep=True, learn=True)
 
 
 @pytest.mark.parametrize(("due", "polls"), [(1, 1), (10, 1), (11, 2), (35, 4), (500, MOST_POLL_HINTS)])

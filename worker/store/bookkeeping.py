@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, DateTime, ForeignKey, Index, Integer, SmallInteger, Table, Text
+from sqlalchemy import (
+    ARRAY,
+    REAL,
+    BigInteger,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    SmallInteger,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
 
 from worker.store.tables import metadata, moment
 
 # Importing this module completes the metadata.
-__all__ = ["metadata", "poll_counts", "rechecks", "ticks", "unknown_words", "unpersisted"]
+__all__ = [
+    "histograms", "metadata", "poll_counts", "rechecks", "resolutions", "schedules", "ticks", "unknown_words",
+    "unpersisted",
+]  # fmt: skip
 
 # How many requests were made, in steps of ten seconds: for `reporting.pipeline`, kept for a day.
 poll_counts = Table(
@@ -59,4 +77,41 @@ unpersisted = Table(
     Column("attempts", SmallInteger, nullable=False, server_default="0"),
     Column("parked_because", Text),  # the poison guard: kept for a person, not taken again
     Index("ix_unpersisted_by_lead", "lead_id"),
+)
+
+# What learning has not taken in yet: one row for every watch that ended, written with its end.
+resolutions = Table(
+    "resolutions",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("account_id", Integer, nullable=False),
+    Column("campaign_id", Text),
+    Column("open_age", REAL, nullable=False),  # seconds of age at which the lead was certainly open
+    Column("resolved_age", REAL),  # and at which it certainly was not; NULL: we stopped asking
+)
+
+# What learning has taken in: counts that fade, by age. The campaign '' stands for the account as a whole.
+histograms = Table(
+    "histograms",
+    metadata,
+    Column("account_id", ForeignKey("accounts.id"), primary_key=True),
+    Column("campaign_id", Text, primary_key=True),
+    moment("observed_at", nullable=False),
+    Column("resolved", JSONB, nullable=False),
+    Column("gave_up", JSONB, nullable=False),
+)
+
+# The poll ages in force: one row each, so that all workers go by the same.
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("account_id", ForeignKey("accounts.id"), primary_key=True),
+    Column("campaign_id", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
+    moment("computed_at", nullable=False),
+    Column("leads", Double, nullable=False),  # how many it was learned from, faded ones counting less
+    Column("price_seconds", Double, nullable=False),
+    Column("ages", ARRAY(Double), nullable=False),
+    Column("expected_polls", Double, nullable=False),
+    Column("expected_wait_seconds", Double, nullable=False),
 )

@@ -56,9 +56,28 @@ _MOVE = text(f"""
     returning lead_id
 """)
 
-# The counters of the watch outlive it on the lead.
+# The counters of the watch outlive it on the lead, and what it says of the time to resolve goes to learning: between
+# the last "not yet" and the verdict, or where LeadByte gives its stamp, within that second. A stamp from before the
+# watch began says nothing (the lead was tracked late), and neither does a watch that was never answered.
 _UNWATCH = text("""
-    with gone as (delete from resolver.watches where lead_id = any(:lead_ids) returning lead_id, polls, failures)
+    with gone as (
+        delete from resolver.watches where lead_id = any(:lead_ids)
+        returning lead_id, account_id, watched_since, open_until, last_poll_at, polls, failures
+    ), seen as (
+        select gone.account_id, o.campaign_id, gone.watched_since as since,
+            case when l.resolved_at = o.processed_at then l.resolved_at
+                when l.resolved_at is not null then gone.open_until else gone.last_poll_at end as open_at,
+            case when l.resolved_at = o.processed_at and date_trunc('second', l.resolved_at) = l.resolved_at
+                then l.resolved_at + interval '1 second' else l.resolved_at end as resolved_at
+        from gone join resolver.leads l on l.id = gone.lead_id left join resolver.outcomes o using (lead_id)
+        where gone.polls > gone.failures
+    ), learned as (
+        insert into resolver.resolutions (account_id, campaign_id, open_age, resolved_age)
+        select account_id, campaign_id, greatest(extract(epoch from coalesce(open_at, since) - since), 0),
+            extract(epoch from resolved_at - since)
+        from seen
+        where resolved_at is null or (resolved_at >= since and resolved_at >= coalesce(open_at, since))
+    )
     update resolver.leads l set polls = l.polls + gone.polls, failures = l.failures + gone.failures
     from gone where l.id = gone.lead_id and (gone.polls, gone.failures) <> (0, 0)
 """)
@@ -70,7 +89,7 @@ _WATCH = text("""
     join resolver.leads l using (id)
     on conflict (lead_id) do update
     set watched_since = :now, next_poll_at = excluded.next_poll_at, not_found_since = null, failure_streak = 0,
-        crashes = 0, told_digest = null
+        crashes = 0, told_digest = null, open_until = null
     where watches.claim_id is null
 """)
 

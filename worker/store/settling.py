@@ -58,6 +58,8 @@ _SETTLE = text(f"""
         failures = w.failures + s.failed::int,
         failure_streak = case when s.failed then least(w.failure_streak + 1, 10000) when s.asked then 0
             else w.failure_streak end,
+        open_until = case when s.asked and not s.failed and w.failure_streak = 0 then w.last_poll_at
+            else w.open_until end,
         last_poll_at = case when s.asked then :now else w.last_poll_at end,
         -- The claim's moment: what LeadByte had done by then, it told.
         last_told_at = case when s.told then w.lease_until - cast(:lease as interval) else w.last_told_at end,

@@ -136,6 +136,7 @@ watches = Table(
     Column("failure_streak", SmallInteger, nullable=False, server_default="0"),
     Column("crashes", SmallInteger, nullable=False, server_default="0"),  # leases lost in a row: the poison guard
     moment("last_poll_at"),
+    moment("open_until"),  # an answer before the last one, which said "not yet": what the schedule learns from
     Column("last_note", Text),  # what the last poll said, in one line
     moment("not_found_since"),
     Column("told_digest", BigInteger),  # of the last reading: an unchanged one is not journalled again

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, text
 # A little less than beat's second, so that one beat alone never finds its own tick too early.
 TICK_EVERY = timedelta(milliseconds=700)
 SWEEP_EVERY = timedelta(seconds=10)
+LEARN_EVERY = timedelta(minutes=5)
 
 _TAKE = text("""
     insert into resolver.ticks (duty, at) values (:duty, :now)

@@ -1,0 +1,131 @@
+"""Learning when leads resolve: take in what ended since last time, and compute the schedules anew.
+
+Done in one place, every LEARN_EVERY (`worker.scheduling`); `worker.schedule_book` is how it is read. Interrupted while
+taking in, it has taken in nothing; done twice at once, the second finds nothing to take in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+from sqlalchemy import Connection, Engine
+
+from worker.accounts import Account
+from worker.domain.learning.distribution import Distribution
+from worker.domain.learning.estimate import estimate
+from worker.domain.learning.histogram import Histogram, add_leads, list_observed
+from worker.domain.learning.schedule import Bounds, Plan, make_plan_within
+from worker.schedule_book import FEWEST_LEADS
+from worker.store.db import read_clock, transaction
+from worker.store.schedules import (
+    WHOLE_ACCOUNT,
+    StoredSchedule,
+    Whose,
+    count_leads_of_a_day,
+    list_open_ages,
+    name_accounts,
+    read_histogram,
+    read_schedules,
+    save_histogram,
+    save_schedule,
+    take_resolutions,
+)
+
+log = structlog.get_logger(__name__)
+
+BUDGET_SHARE = 0.5  # of an account's requests: the rest is for the busy hours, failures and catching up
+SECONDS_A_DAY = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """The settings of learning. `half_life_leads`: after so many new leads an old one counts half."""
+
+    price: float
+    bounds: Bounds
+    deadline: float
+    half_life_leads: int
+    is_used: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """A schedule in force, with the distribution behind it as it is known now."""
+
+    schedule: StoredSchedule
+    times: Distribution
+
+
+def recompute_schedules(engine: Engine, settings: Learning, accounts: Mapping[str, Account]) -> int:
+    """Take in the watches that ended, and put new schedules into force where there is enough; returns how many."""
+    histograms, names = _take_in(engine, settings)
+    computed = 0
+    for whose, histogram in histograms.items():
+        if histogram.weight >= FEWEST_LEADS:
+            # Each in a transaction of its own: none is open for long, and what was taken in is safe already.
+            with transaction(engine) as connection:
+                _compute(connection, whose, histogram, settings, accounts.get(names[whose[0]]))
+            computed += 1
+    return computed
+
+
+def _take_in(engine: Engine, settings: Learning) -> tuple[dict[Whose, Histogram], dict[int, str]]:
+    """The histograms that new leads have changed, and the accounts' names."""
+    with transaction(engine) as connection:
+        now, taken = read_clock(connection), take_resolutions(connection)
+        histograms = {}
+        for whose, leads in sorted(taken.items()) if settings.is_used else ():
+            kept: float = 0.5 ** (len(leads) / settings.half_life_leads)
+            histograms[whose] = add_leads(read_histogram(connection, whose), leads, kept)
+            save_histogram(connection, whose, histograms[whose], now)
+        return histograms, name_accounts(connection)
+
+
+def _compute(
+    connection: Connection,
+    whose: Whose,
+    histogram: Histogram,
+    settings: Learning,
+    account: Account | None,
+) -> None:
+    now = read_clock(connection)
+    times = _estimate(connection, whose, histogram, settings.deadline, now)
+    most = _count_affordable_polls(connection, whose[0], account, now)
+    plan = make_plan_within(times, settings.price, most, settings.bounds)
+    version = save_schedule(connection, whose, plan, histogram.weight, now)
+    log.info("schedule_learned", account=whose[0], campaign=whose[1] or None, version=version, **_describe(plan))
+
+
+def _estimate(
+    connection: Connection, whose: Whose, histogram: Histogram, deadline: float, now: datetime
+) -> Distribution:
+    # Of an open lead the campaign is seldom told, so only the account knows its open ones.
+    open_ages = list_open_ages(connection, whose[0], now) if whose[1] == WHOLE_ACCOUNT else []
+    return estimate(*list_observed(histogram, open_ages, deadline), deadline)
+
+
+def _count_affordable_polls(connection: Connection, account_id: int, account: Account | None, now: datetime) -> float:
+    """How many polls a lead the account's budget bears."""
+    leads = count_leads_of_a_day(connection, account_id, now)
+    if account is None or leads == 0:
+        return float("inf")
+    return BUDGET_SHARE * account.requests_per_second * SECONDS_A_DAY / leads
+
+
+def read_learned(engine: Engine, account: str | None, deadline: float) -> list[Learned]:
+    """The schedules in force, of one account or all, with the distributions behind them."""
+    with transaction(engine) as connection:
+        now, ids = read_clock(connection), {name: id_ for id_, name in name_accounts(connection).items()}
+        stored = [each for each in read_schedules(connection, 0) if account in {None, each.account}]
+        whose = [(ids[each.account], each.campaign_id) for each in stored]
+        return [
+            Learned(each, _estimate(connection, key, read_histogram(connection, key), deadline, now))
+            for each, key in zip(stored, whose, strict=True)
+        ]
+
+
+def _describe(plan: Plan) -> dict[str, float]:
+    return {"ages": len(plan.ages), "price": round(plan.price, 1), "polls": round(plan.cost.polls, 2)}

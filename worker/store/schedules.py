@@ -1,0 +1,134 @@
+"""What learning keeps in Postgres: ended watches not yet taken in, fading histograms, and the schedules in force."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+
+from worker.domain.learning.histogram import FINENESS, Histogram, Seen, bound_bin
+from worker.domain.learning.schedule import Plan
+
+WHOLE_ACCOUNT = ""  # in place of a campaign
+Whose = tuple[int, str]  # account and campaign
+MOST_TAKEN = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSchedule:
+    """A schedule in force; `campaign_id` is WHOLE_ACCOUNT where it is the account's."""
+
+    account: str
+    campaign_id: str
+    version: int
+    computed_at: datetime
+    leads: float
+    price_seconds: float
+    ages: Sequence[float]
+    expected_polls: float
+    expected_wait_seconds: float
+
+
+_TAKE = text("""
+    delete from resolver.resolutions where id = any(array(
+        select id from resolver.resolutions order by id limit :most for update skip locked
+    )) returning account_id, campaign_id, open_age, resolved_age
+""")
+_READ_HISTOGRAM = text("""
+    select resolved, gave_up from resolver.histograms
+    where account_id = :account and campaign_id = :campaign for update
+""")
+_SAVE_HISTOGRAM = text("""
+    insert into resolver.histograms (account_id, campaign_id, observed_at, resolved, gave_up)
+    values (:account, :campaign, :now, cast(:resolved as jsonb), cast(:gave_up as jsonb))
+    on conflict (account_id, campaign_id) do update
+    set observed_at = excluded.observed_at, resolved = excluded.resolved, gave_up = excluded.gave_up
+""")
+_COUNT_OPEN = text("""
+    select floor(:fineness * sqrt(greatest(extract(epoch from :now - watched_since), 0)))::int as bin, count(*) as leads
+    from resolver.watches where account_id = :account and next_poll_at is not null group by 1
+""")
+_COUNT_DAY = text("""
+    select count(*) from resolver.leads
+    where account_id = :account and submitted_at > cast(:now as timestamptz) - interval '1 day'
+""")
+_SAVE_SCHEDULE = text("""
+    insert into resolver.schedules as s (account_id, campaign_id, version, computed_at, leads, price_seconds, ages,
+        expected_polls, expected_wait_seconds)
+    values (:account, :campaign, 1, :now, :leads, :price, :ages, :polls, :wait)
+    on conflict (account_id, campaign_id) do update
+    set version = s.version + 1, computed_at = excluded.computed_at, leads = excluded.leads,
+        price_seconds = excluded.price_seconds, ages = excluded.ages, expected_polls = excluded.expected_polls,
+        expected_wait_seconds = excluded.expected_wait_seconds
+    returning version
+""")
+_READ_SCHEDULES = text("""
+    select a.name as account, s.campaign_id, s.version, s.computed_at, s.leads, s.price_seconds, s.ages,
+        s.expected_polls, s.expected_wait_seconds
+    from resolver.schedules s join resolver.accounts a on a.id = s.account_id
+    where s.leads >= :fewest order by a.name, s.campaign_id
+""")
+_NAME_ACCOUNTS = text("select id, name from resolver.accounts")
+
+
+def take_resolutions(connection: Connection) -> dict[Whose, list[Seen]]:
+    """What ended since last time, for each account and for each campaign that was told; taken for good if committed."""
+    taken: dict[Whose, list[Seen]] = {}
+    for row in connection.execute(_TAKE, {"most": MOST_TAKEN}):
+        seen = Seen(row.open_age, row.resolved_age)
+        for campaign in {WHOLE_ACCOUNT, row.campaign_id or WHOLE_ACCOUNT}:
+            taken.setdefault((row.account_id, campaign), []).append(seen)
+    return taken
+
+
+def read_histogram(connection: Connection, whose: Whose) -> Histogram:
+    """What is remembered, locked; empty where there is nothing yet."""
+    row = connection.execute(_READ_HISTOGRAM, _key(whose)).one_or_none()
+    return Histogram() if row is None else Histogram(_read_bins(row.resolved), _read_bins(row.gave_up))
+
+
+def save_histogram(connection: Connection, whose: Whose, histogram: Histogram, now: datetime) -> None:
+    """Remember it."""
+    bins = {"resolved": json.dumps(histogram.resolved), "gave_up": json.dumps(histogram.gave_up)}
+    connection.execute(_SAVE_HISTOGRAM, {**_key(whose), "now": now, **bins})
+
+
+def list_open_ages(connection: Connection, account_id: int, now: datetime) -> list[float]:
+    """The ages of the account's open leads, to the nearest bin of the histogram."""
+    rows = connection.execute(_COUNT_OPEN, {"account": account_id, "now": now, "fineness": FINENESS})
+    return [bound_bin(row.bin)[0] for row in rows for _ in range(row.leads)]
+
+
+def count_leads_of_a_day(connection: Connection, account_id: int, now: datetime) -> int:
+    """How many leads the account submitted within the last day."""
+    count: int = connection.execute(_COUNT_DAY, {"account": account_id, "now": now}).scalar_one()
+    return count
+
+
+def save_schedule(connection: Connection, whose: Whose, plan: Plan, leads: float, now: datetime) -> int:
+    """Put the plan into force; returns its version."""
+    values = {"now": now, "leads": round(leads, 1), "price": plan.price, "ages": list(plan.ages)}
+    cost = {"polls": plan.cost.polls, "wait": plan.cost.wait_seconds}
+    version: int = connection.execute(_SAVE_SCHEDULE, {**_key(whose), **values, **cost}).scalar_one()
+    return version
+
+
+def read_schedules(connection: Connection, fewest_leads: float) -> list[StoredSchedule]:
+    """All schedules that were learned from at least so many leads."""
+    return [StoredSchedule(**row) for row in connection.execute(_READ_SCHEDULES, {"fewest": fewest_leads}).mappings()]
+
+
+def name_accounts(connection: Connection) -> dict[int, str]:
+    """The accounts' names by their ids."""
+    return {row.id: row.name for row in connection.execute(_NAME_ACCOUNTS)}
+
+
+def _key(whose: Whose) -> dict[str, object]:
+    return {"account": whose[0], "campaign": whose[1]}
+
+
+def _read_bins(stored: Mapping[str, float]) -> dict[int, float]:
+    return {int(number): weight for number, weight in stored.items()}
