@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from worker.cli import ask, operate, replay, run_here, track
+from worker.cli import ask, operate, replay, run_here, schedule, simulate, track
 from worker.cli.output import out, print_error
 from worker.errors import LeadResolverError, UsageError
 from worker.logs import describe_exception
@@ -21,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-for group in (run_here.app, track.app, ask.app, operate.app, replay.app):
+for group in (run_here.app, track.app, ask.app, operate.app, replay.app, schedule.app, simulate.app):
     app.registered_commands.extend(group.registered_commands)
 
 

@@ -62,7 +62,7 @@ _MOVE = text(f"""
 _UNWATCH = text("""
     with gone as (
         delete from resolver.watches where lead_id = any(:lead_ids)
-        returning lead_id, account_id, watched_since, open_until, last_poll_at, polls, failures
+        returning lead_id, account_id, watched_since, open_until, last_poll_at, polls, failures, is_recheck
     ), seen as (
         select gone.account_id, o.campaign_id, gone.watched_since as since,
             case when l.resolved_at = o.processed_at then l.resolved_at
@@ -70,7 +70,7 @@ _UNWATCH = text("""
             case when l.resolved_at = o.processed_at and date_trunc('second', l.resolved_at) = l.resolved_at
                 then l.resolved_at + interval '1 second' else l.resolved_at end as resolved_at
         from gone join resolver.leads l on l.id = gone.lead_id left join resolver.outcomes o using (lead_id)
-        where gone.polls > gone.failures
+        where gone.polls > gone.failures and not gone.is_recheck
     ), learned as (
         insert into resolver.resolutions (account_id, campaign_id, open_age, resolved_age)
         select account_id, campaign_id, greatest(extract(epoch from coalesce(open_at, since) - since), 0),

@@ -1,0 +1,125 @@
+"""`lead-resolver simulate`: what a budget and a price would lead to, before anybody is asked anything."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from worker.cli.common import AccountOption, AsJson, command_engine
+from worker.cli.output import out, print_json, print_table
+from worker.cli.schedule import DeadlineOption, PriceOption, TimesOption, check_price, learn_file
+from worker.cli.schedule_page import say_age
+from worker.domain.backoff import LadderSchedule
+from worker.domain.learning.distribution import Distribution
+from worker.domain.learning.schedule import Bounds, LearnedSchedule, make_ages, make_plan
+from worker.domain.learning.simulation import Load, Outcome, guess_times, simulate
+from worker.errors import NotFoundError, UsageError
+from worker.learning import read_learned
+from worker.settings import load_settings
+
+app = typer.Typer()
+
+MOST_LEADS = 500_000
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_OUTAGE = re.compile(r"(?:([0-9.]{1,9})([smhd])\+)?([0-9.]{1,9})([smhd])", re.ASCII)
+
+
+@app.command("simulate")
+def simulate_load(
+    leads_per_day: Annotated[float, typer.Option(min=1, max=10_000_000)] = 2000.0,
+    days: Annotated[float, typer.Option(min=0.01, max=3650)] = 1.0,
+    outage: Annotated[
+        str | None, typer.Option(help="LeadByte is away: `2h` in the middle, `6h+2h` from the sixth hour on.")
+    ] = None,
+    requests_per_second: Annotated[float | None, typer.Option(min=0.001, max=10_000, show_default=False)] = None,
+    times: TimesOption = None,
+    account: AccountOption = None,
+    price: PriceOption = None,
+    deadline_hours: DeadlineOption = 168.0,
+    seed: Annotated[int, typer.Option(help="Another seed, other leads.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Run leads through the worker's schedule on a virtual clock: polls, waiting, backlog, time to catch up.
+
+    How long leads take comes from --times, or from what was learned of --account, or else from a guess.
+    """
+    if leads_per_day * days > MOST_LEADS:
+        raise UsageError(f"simulate: {leads_per_day * days:,.0f} leads are too many; at most {MOST_LEADS:,}")
+    settings = load_settings()
+    rate = settings.leadbyte_requests_per_second if requests_per_second is None else requests_per_second
+    load = Load(leads_per_day, days, rate, parse_outage(outage, days))
+    distribution = _find_times(times, account, deadline_hours * 3600)
+    bounds = Bounds(settings.longest_gap.total_seconds(), settings.lead_resolver_first_minute_gap_seconds)
+    plan = make_plan(distribution, check_price(price), bounds)
+    learned = LearnedSchedule(make_ages(plan.ages), settings.longest_gap, "learned")
+    outcomes = {
+        "learned": simulate(distribution, learned, load, seed),
+        "default": simulate(distribution, LadderSchedule(), load, seed),
+    }
+    if as_json:
+        print_json({"price_seconds": plan.price, **{name: _describe(each) for name, each in outcomes.items()}})
+    else:
+        _print_outcomes(outcomes, load, plan.price)
+
+
+def parse_outage(said: str | None, days: float) -> tuple[float, float] | None:
+    """`2h` or `6h+2h` as seconds of the simulation."""
+    if said is None:
+        return None
+    matched = _OUTAGE.fullmatch(said.strip().lower())
+    try:
+        length = float(matched[3]) * _UNITS[matched[4]] if matched else 0.0
+        start = float(matched[1]) * _UNITS[matched[2]] if matched and matched[1] else (days * 86_400 - length) / 2
+    except ValueError:
+        length = start = 0.0
+    if length <= 0:
+        raise UsageError(f"--outage: {said[:40]!r} is none; expected a length such as 2h, or start and length: 6h+2h")
+    return max(start, 0.0), max(start, 0.0) + length
+
+
+def _find_times(times: Path | None, account: str | None, deadline: float) -> Distribution:
+    if times is not None:
+        return learn_file(times, deadline)[0]
+    if account is None:
+        return guess_times(deadline)
+    with command_engine() as engine:
+        learned = read_learned(engine, account, deadline)
+    whole = next((each for each in learned if not each.schedule.campaign_id), None)
+    if whole is None:
+        raise NotFoundError(f"nothing is learned of account {account} yet; leave out --account for a guess")
+    return whole.times
+
+
+def _describe(outcome: Outcome) -> dict[str, Any]:
+    polls = outcome.polls / max(outcome.leads, 1)
+    return {**asdict(outcome), "polls_per_lead": polls, "wait_per_lead_seconds": _average_wait(outcome)}
+
+
+def _average_wait(outcome: Outcome) -> float:
+    return outcome.wait_seconds / max(outcome.resolved, 1)
+
+
+def _print_outcomes(outcomes: dict[str, Outcome], load: Load, price: float) -> None:
+    out.print(f"[bold]{load.leads_per_day:,.0f} leads a day for {load.days:g} day{'s' if load.days != 1 else ''}[/]")
+    out.print(f"[dim]{load.requests_per_second:g} requests a second, a poll is worth {price:g} s of waiting[/]\n")
+    told = {name: _tell(outcome) for name, outcome in outcomes.items()}
+    rows = [{"": line, **{name: each[line] for name, each in told.items()}} for line in told["learned"]]
+    print_table(rows, list(rows[0]))
+
+
+def _tell(outcome: Outcome) -> dict[str, object]:
+    caught_up = outcome.catch_up_seconds
+    return {
+        "leads": f"{outcome.leads:,}",
+        "given up at the deadline": f"{outcome.given_up:,}",
+        "polls": f"{outcome.polls:,}",
+        "polls a lead": f"{outcome.polls / max(outcome.leads, 1):.2f}",
+        "share of the budget": f"{outcome.busy_share:.1%}",
+        "waiting, on average": say_age(_average_wait(outcome)),
+        "backlog at its worst": f"{outcome.most_overdue:,} leads, {say_age(outcome.longest_lateness_seconds)} late",
+        "caught up after the outage": "-" if caught_up is None else f"in {say_age(caught_up)}",
+    }
