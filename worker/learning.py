@@ -112,7 +112,8 @@ def _count_affordable_polls(connection: Connection, account_id: int, account: Ac
     leads = count_leads_of_a_day(connection, account_id, now)
     if account is None or leads == 0:
         return float("inf")
-    return BUDGET_SHARE * account.requests_per_second * SECONDS_A_DAY / leads
+    a_day = min(account.requests_per_second * SECONDS_A_DAY, account.requests_per_day or float("inf"))
+    return BUDGET_SHARE * a_day / leads
 
 
 def read_learned(engine: Engine, account: str | None, deadline: float) -> list[Learned]:

@@ -125,19 +125,20 @@ def test_a_change_is_followed_within_two_recomputations(engine: Engine, observe:
     assert observed_cost < 1.1 * make_plan(best, 5).cost.at_price(5)
 
 
+@pytest.mark.parametrize(("a_second", "a_day"), [(0.05, None), (5.0, 4320)])
 def test_where_the_budget_is_short_a_poll_becomes_dearer(
-    engine: Engine, observe: Callable[..., None], sql: Sql, account_id: int
+    a_second: float, a_day: int | None, engine: Engine, observe: Callable[..., None], sql: Sql, account_id: int
 ) -> None:
     observe(draw(600, 1000, seed=1))
     sql(
         "insert into resolver.leads (account_id, queue_id)"
         " select %s, 'lead-' || n from generate_series(10000, 10999) n", account_id,
     )  # fmt: skip
-    account = Account("acme", "https://x", "query", requests_per_second=0.05, concurrency=1)
+    account = Account("acme", "https://x", "query", a_second, concurrency=1, requests_per_day=a_day)
     recompute_schedules(engine, SETTINGS, {"acme": account})
     (learned,) = read_learned(engine, "acme", WEEK)
     assert learned.schedule.price_seconds > 5
-    assert learned.schedule.expected_polls * 1000 <= 0.05 * 86_400 / 2
+    assert learned.schedule.expected_polls * 1000 <= 4320 / 2
 
 
 def test_open_leads_weigh_against_the_hasty_ones_that_resolved_first(
