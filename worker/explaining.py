@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from worker.domain.backoff import LadderSchedule
 from worker.domain.lifecycle import FINAL, State
 from worker.store.accounts import UNTIL_RESUMED
 
 
-def explain_lead(lead: Mapping[str, Any]) -> str:
-    """One or two sentences from a row of `worker.store.inquiries.read_leads`."""
+def explain_lead(lead: Mapping[str, Any], schedule: str = LadderSchedule.name) -> str:
+    """One or two sentences, naming the schedule it is polled by, from a row of `worker.store.inquiries.read_leads`."""
     state = State(lead["state"])
     if state in FINAL:
         return f"{state.capitalize()}, as told by the reply recorded last: {lead['state_reason']}.{_say_recheck(lead)}"
@@ -19,7 +20,7 @@ def explain_lead(lead: Mapping[str, Any]) -> str:
         return f"We stopped asking: {lead['state_reason']}. `lead-resolver redrive {lead['queue_id']}` asks again."
     if not lead["watched"] or (lead["next_poll_at"] is None):
         return f"Nothing is scheduled: {lead['state_reason']}."
-    return f"{_say_news(lead)} {_say_schedule(lead)}"
+    return f"{_say_news(lead)} {_say_schedule(lead, schedule)}"
 
 
 def say_span(seconds: float) -> str:
@@ -46,7 +47,7 @@ def _say_news(lead: Mapping[str, Any]) -> str:
     return f"Last asked {ago} ago: {lead['last_note']}{streak}."
 
 
-def _say_schedule(lead: Mapping[str, Any]) -> str:
+def _say_schedule(lead: Mapping[str, Any], schedule: str) -> str:
     now: datetime = lead["now"]
     if lead["lease_until"] is not None:
         return "It is being asked about right now."
@@ -59,4 +60,4 @@ def _say_schedule(lead: Mapping[str, Any]) -> str:
     if seconds < 0:
         return f"Due for {say_span(-seconds)}; it waits for the account's budget or for a worker."
     age = say_span((now - lead["watched_since"]).total_seconds())
-    return f"Next poll in {say_span(seconds)}: the default schedule at the age of {age}."
+    return f"Next poll in {say_span(seconds)}: {schedule} at the age of {age}."

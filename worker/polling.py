@@ -22,6 +22,7 @@ from worker.errors import SettingsError
 from worker.failpoints import reach
 from worker.leadbyte.client import LeadByteClient
 from worker.retrying import retry_while_unavailable
+from worker.schedule_book import ChooseSchedule
 from worker.settlement import Polled, hand_back, settle
 from worker.store.claims import ROOM_FOR_JITTER, Budget, claim_due_leads
 from worker.store.db import read_clock, transaction
@@ -43,6 +44,7 @@ class Poller:
     policy: Policy
     batch_size: int
     keep_lead_data: bool = False
+    choose_schedule: ChooseSchedule | None = None  # None: every lead goes by the policy's
 
 
 def poll_while_due(poller: Poller, may_go_on: Callable[[], bool]) -> Iterator[Polled]:
@@ -172,7 +174,9 @@ class _Run:
         reach("poll.before_settle", names)
         poller = self._poller
         settled = retry_while_unavailable(
-            lambda: settle(poller.engine, poller.policy, batch, told, keep_lead_data=poller.keep_lead_data)
+            lambda: settle(
+                poller.engine, poller.policy, batch, told, poller.choose_schedule, keep_lead_data=poller.keep_lead_data
+            )
         )
         reach("poll.after_settle", names)
         if not batch.unanswered:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Protocol
 
 import structlog
 from sqlalchemy import Engine
@@ -25,6 +26,13 @@ READ_EVERY_SECONDS = 30.0
 # One lead in so many goes by the default schedule for good: it is dense in the first minute, so that a change there is
 # noticed even where the learned schedule has stopped looking.
 EXPLORED = 50
+
+
+class ChooseSchedule(Protocol):
+    """How a lead's schedule is found: by its account, its campaign where that is told, and its row's id."""
+
+    def __call__(self, account: str, campaign_id: str | None = None, lead_id: int = 1) -> Schedule:
+        """The schedule this lead is polled by."""
 
 
 class ScheduleBook:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from datetime import datetime
 
 import structlog
@@ -19,6 +19,7 @@ from worker.domain.decide import Policy, Step, decide_step
 from worker.domain.lifecycle import FINAL, State
 from worker.leadbyte.wire import describe_shape, prepare_for_journal
 from worker.manners import mind_account, pause
+from worker.schedule_book import ChooseSchedule
 from worker.store.accounts import PauseKind
 from worker.store.claims import PROBE_INTERVAL
 from worker.store.db import read_clock, transaction
@@ -56,17 +57,35 @@ class Settled:
 
 
 def settle(
-    engine: Engine, policy: Policy, batch: Batch, told: Sequence[Told], *, keep_lead_data: bool = False
+    engine: Engine,
+    policy: Policy,
+    batch: Batch,
+    told: Sequence[Told],
+    choose_schedule: ChooseSchedule | None = None,
+    *,
+    keep_lead_data: bool = False,
 ) -> Settled:
     """Settle these answers of the batch. Safe to do again: a commit whose confirmation was lost has nothing left to do.
+
+    Args:
+        engine: of this process.
+        policy: how patient to be with a lead, and the schedule of those that have none of their own.
+        batch: the claim they belong to.
+        told: the answers.
+        choose_schedule: the schedule of one lead, by which it is asked about again while it is open.
+        keep_lead_data: whether the journal keeps it.
 
     Raises:
         DatabaseUnavailable: nothing was settled, or all of it was.
     """
     claim, name = batch.claim, batch.account.name
+    policies = [_choose_policy(policy, choose_schedule, name, t) for t in told]
     with transaction(engine) as connection:
         now = read_clock(connection)
-        steps = {t.lead.lead_id: decide_step(t.lead.watch, t.reading, now, policy, _jitter.random()) for t in told}
+        steps = {
+            t.lead.lead_id: decide_step(t.lead.watch, t.reading, now, of_lead, _jitter.random())
+            for t, of_lead in zip(told, policies, strict=True)
+        }
         still_ours = settle_polls(connection, claim, list(steps.items()), now)
         # What a worker that lost its leads was told may be long out of date.
         ours = [t for t in told if t.lead.lead_id in still_ours]
@@ -96,6 +115,14 @@ def hand_back(engine: Engine, batch: Batch, reason: str) -> None:
         settle_polls(connection, batch.claim, untouched, now)
         pause(connection, batch.account.name, PauseKind.KEY, reason, now + PROBE_INTERVAL)
         release_permits(connection, batch.claim, left=0)
+
+
+def _choose_policy(policy: Policy, choose_schedule: ChooseSchedule | None, account: str, told: Told) -> Policy:
+    if choose_schedule is None or told.reading.state in FINAL:
+        return policy
+    campaign = told.reading.facts.campaign
+    schedule = choose_schedule(account, None if campaign is None else campaign.id, told.lead.lead_id)
+    return replace(policy, schedule=schedule)
 
 
 def _make_entries(told: Sequence[Told], steps: Mapping[int, Step], *, keep_lead_data: bool) -> Iterator[JournalEntry]:

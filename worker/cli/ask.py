@@ -17,6 +17,7 @@ from worker.domain.lifecycle import State
 from worker.errors import NotFoundError, UsageError
 from worker.evidence import find_evidence
 from worker.explaining import explain_lead, say_span
+from worker.schedule_book import ScheduleBook
 from worker.settings import load_settings
 from worker.store import inquiries
 from worker.store.db import transaction
@@ -38,9 +39,12 @@ class ReportBy(StrEnum):
 @app.command()
 def show(queue_id: str, account: AccountOption = None, as_json: AsJson = False) -> None:
     """Everything known about one lead, and which reply says so: state, facts, buyers, deliveries, events, and why."""
-    accounts = load_accounts(load_settings(), with_keys=False)
+    settings = load_settings()
+    accounts = load_accounts(settings, with_keys=False)
     with command_engine() as engine, transaction(engine) as connection:
+        book = ScheduleBook(engine, settings.longest_gap, is_used=settings.lead_resolver_learn)
         leads = inquiries.read_leads(connection, queue_id, account)
+        schedules = [book.choose_schedule(lead["account"], lead["campaign_id"], lead["row_id"]).name for lead in leads]
         explained = [
             find_evidence(connection, lead.pop("row_id"), queue_id, accounts.get(lead["account"])) for lead in leads
         ]
@@ -49,7 +53,7 @@ def show(queue_id: str, account: AccountOption = None, as_json: AsJson = False) 
     if len(leads) > 1:
         names = ", ".join(lead["account"] for lead in leads)
         raise UsageError(f"{queue_id} is known under several accounts ({names}): say which with --account")
-    lead = {**leads[0], "why": explain_lead(leads[0]), "explained": explained[0]}
+    lead = {**leads[0], "why": explain_lead(leads[0], schedules[0]), "explained": explained[0]}
     if as_json:
         print_json(lead)
     else:
