@@ -118,7 +118,8 @@ def hand_back(engine: Engine, batch: Batch, reason: str) -> None:
 
 
 def _choose_policy(policy: Policy, choose_schedule: ChooseSchedule | None, account: str, told: Told) -> Policy:
-    if choose_schedule is None or told.reading.state in FINAL:
+    # What was learned counts from the submission: it knows nothing of a lead that somebody has just acted on.
+    if choose_schedule is None or told.reading.state in FINAL or told.lead.watch.is_hurried:
         return policy
     campaign = told.reading.facts.campaign
     schedule = choose_schedule(account, None if campaign is None else campaign.id, told.lead.lead_id)

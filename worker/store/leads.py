@@ -71,6 +71,8 @@ _UNWATCH = text("""
                 then l.resolved_at + interval '1 second' else l.resolved_at end as resolved_at
         from gone join resolver.leads l on l.id = gone.lead_id left join resolver.outcomes o using (lead_id)
         where gone.polls > gone.failures and not gone.is_recheck
+            -- One that was acted on counts its age from there: that tells nothing of how long leads take.
+            and not exists (select from resolver.actions a where a.lead_id = gone.lead_id)
     ), learned as (
         insert into resolver.resolutions (account_id, campaign_id, open_age, resolved_age)
         select account_id, campaign_id, greatest(extract(epoch from coalesce(open_at, since) - since), 0),
