@@ -13,6 +13,7 @@ from http import HTTPStatus
 from worker.accounts import Account
 from worker.domain.answers import Answer, Asked, Silence
 from worker.domain.classify import Meaning, Reading, classify_reply
+from worker.domain.triage import triage_reply
 from worker.leadbyte.client import Question
 from worker.leadbyte.wire import Decoded, decode_body
 from worker.store.claims import Claim, ClaimedLead
@@ -58,6 +59,7 @@ class Batch:
     claim: Claim
     claimed_at: datetime
     read_at: float
+    reads_facts: bool = True  # False: of an ordinary verdict only that it is one
     unanswered: dict[int, ClaimedLead] = field(init=False)
     told: list[Told] = field(init=False, default_factory=list)
     first_told_at: float = field(init=False, default=0.0)
@@ -77,7 +79,7 @@ class Batch:
     def take_answer(self, lead_id: int, asked: Asked) -> Told:
         """Read one answer and keep it until it is settled."""
         received_at = self.claimed_at + timedelta(seconds=time.monotonic() - self.read_at)
-        told = _read_answer(self.unanswered.pop(lead_id), asked, received_at)
+        told = _read_answer(self.unanswered.pop(lead_id), asked, received_at, reads_facts=self.reads_facts)
         if not self.told:
             self.first_told_at = time.monotonic()
         self.told.append(told)
@@ -120,12 +122,13 @@ def _asks_to_wait(answer: Answer) -> bool:
     )
 
 
-def _read_answer(lead: ClaimedLead, asked: Asked, received_at: datetime) -> Told:
+def _read_answer(lead: ClaimedLead, asked: Asked, received_at: datetime, *, reads_facts: bool) -> Told:
     if not isinstance(asked, Answer):
         meaning = Meaning.UNASKED if asked.why is Silence.UNSENT else Meaning.FAILED
         return Told(lead, Reading(meaning, asked.why), is_strained=asked.why in _STRAINED_SILENCES)
     decoded = decode_body(asked.body)
-    reading = classify_reply(lead.queue_id, asked.http_status, decoded.document, decoded.text)
+    known = None if reads_facts else triage_reply(lead.queue_id, asked.http_status, decoded.document)
+    reading = known or classify_reply(lead.queue_id, asked.http_status, decoded.document, decoded.text)
     return Told(
         lead,
         reading,

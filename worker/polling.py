@@ -44,6 +44,8 @@ class Poller:
     policy: Policy
     batch_size: int
     keep_lead_data: bool = False
+    # Re-checks compare the facts of a verdict with those told before; without them persistence alone reads facts.
+    reads_facts: bool = True
     choose_schedule: ChooseSchedule | None = None  # None: every lead goes by the policy's
 
 
@@ -130,7 +132,7 @@ class _Run:
             now, read_at = read_clock(connection), time.monotonic()
             size = self._poller.batch_size
             claim = claim_due_leads(connection, account.name, budget, now, size, suspects=suspects)
-        return None if claim is None else Batch(account, claim, now, read_at)
+        return None if claim is None else Batch(account, claim, now, read_at, self._poller.reads_facts)
 
     def _fill_window(self) -> None:
         if not self._may_go_on():

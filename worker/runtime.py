@@ -108,5 +108,6 @@ def _make_poller(_pid: int) -> Poller:
         policy=Policy(settings.abandon_after, settings.not_found_grace, LadderSchedule()),
         batch_size=settings.lead_resolver_batch_size,
         keep_lead_data=settings.lead_resolver_keep_lead_data,
+        reads_facts=read_recheck() is not None,
         choose_schedule=make_schedule_book().choose_schedule,
     )

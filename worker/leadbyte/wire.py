@@ -26,6 +26,9 @@ OTHER_CAP = 16 * 1024
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 # The name under which the journal keeps the names of the fields that a lead-data block had filled.
 _PRESENT_NAME = "leadFieldsPresent"
+# A field that may be such a block, in a text without the blanks that `fold_key` takes out.
+_LEAD_DATA_KEY = re.compile(f'"({"|".join(LEAD_DATA)})":')
+_NO_BLANKS = str.maketrans("", "", " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f_-")
 # Blocks of others than the consumer: what is called "data" or "fields" in them is theirs.
 _LEFT_ALONE = frozenset(
     ["buyer", "buyers", "delivery", "deliveries", "campaign", "campaigns", "supplier", "suppliers", *SPOKEN]
@@ -34,11 +37,15 @@ _LEFT_ALONE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A body, readable: `document` is None where it was no JSON; `text` is the body in any case."""
+    """A body, readable: `document` is None where it was no JSON; `text` is the body in any case.
+
+    `is_plain`: the text is this JSON and nothing else, in ASCII and without escapes, so it can be kept as it is.
+    """
 
     document: JSON
     text: str
     is_json: bool
+    is_plain: bool = False
 
 
 def decode_body(body: bytes) -> Decoded:
@@ -48,18 +55,21 @@ def decode_body(body: bytes) -> Decoded:
 
 def decode_text(text: str) -> Decoded:
     """Read a body that is text already, as the journal keeps it."""
+    is_plain = text.isascii() and "\\" not in text
     try:
         document = _DECODER.decode(text)
     except (ValueError, RecursionError):
-        document = _find_object(text)
+        is_plain, document = False, _find_object(text)
         if document is None:
             return Decoded(None, make_storable(text), is_json=False)
     if isinstance(document, str) and document.lstrip().startswith("{"):
-        document = _find_object(document) or document  # JSON within a JSON string
+        is_plain, document = False, _find_object(document) or document  # JSON within a JSON string
     # Without an escape or a sign beyond ASCII no string can hold what has to be replaced, and most bodies have neither.
     if text.isascii() and "\\u" not in text:
         is_shallow = text.count("{") + text.count("[") <= DEEPEST or _is_shallow(document, DEEPEST)
-        return Decoded(document if is_shallow else _tame(document, DEEPEST), text, is_json=True)
+        if is_shallow:
+            return Decoded(document, text, is_json=True, is_plain=is_plain)
+        return Decoded(_tame(document, DEEPEST), text, is_json=True)
     return Decoded(_tame(document, DEEPEST), make_storable(text), is_json=True)
 
 
@@ -100,6 +110,8 @@ def make_storable(text: str) -> str:
 
 def prepare_for_journal(decoded: Decoded, *, keep_lead_data: bool) -> tuple[str, str | None]:
     """The body as the journal keeps it, and what was cut out of it, if anything."""
+    if decoded.is_plain and (keep_lead_data or not _LEAD_DATA_KEY.search(decoded.text.translate(_NO_BLANKS).lower())):
+        return decoded.text, None
     cuts = []
     if decoded.is_json:
         document = decoded.document if keep_lead_data else _drop_lead_data(decoded.document)

@@ -7,8 +7,9 @@ arrays are written here, as Postgres reads them: psycopg writes them as well, bu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, CursorResult, TextClause, text
@@ -48,6 +49,11 @@ def execute_many(
     values = zip(*rows, strict=True) if rows else [()] * len(columns)
     arrays = {name: write_array(kind, column) for (name, kind), column in zip(columns.items(), values, strict=True)}
     return connection.execute(statement, {**arrays, **constants})
+
+
+def list_rows(columns: Mapping[str, str], things: Iterable[object]) -> list[tuple[object, ...]]:
+    """The attributes of these things that are called as the columns; `astuple` would copy every value."""
+    return [*map(attrgetter(*columns), things)]
 
 
 def write_array(kind: str, values: Sequence[object]) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, text
 
-from worker.store.bulk import execute_many, unnest
+from worker.store.bulk import execute_many, list_rows, unnest
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def note_unknown_words(connection: Connection, account: str, words: Sequence[Unk
     """Count the words (each once a batch); returns those never seen before."""
     if not words:
         return []
-    rows = [astuple(word) for word in words]
+    rows = list_rows(_COLUMNS, words)
     noted = execute_many(connection, _NOTE, _COLUMNS, rows, account=account, now=now)
     return [row.word for row in noted if row.is_new]
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, text
 
-from worker.store.bulk import execute_many, unnest
+from worker.store.bulk import execute_many, list_rows, unnest
 
 Snapshot = dict[int, dict[str, Any]]
 
@@ -79,7 +79,7 @@ _SNAPSHOT = text("""
 def journal_submission_answers(connection: Connection, account: str, answers: Sequence[SubmissionAnswer]) -> None:
     """Append answers to the journal and to the work list of persistence: they are settled without a poll."""
     if answers:
-        rows = [astuple(answer) for answer in answers]
+        rows = list_rows(_ANSWER_COLUMNS, answers)
         execute_many(connection, _JOURNAL_ANSWERS, _ANSWER_COLUMNS, rows, account=account)
 
 

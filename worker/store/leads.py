@@ -7,13 +7,13 @@ always the fold of the events.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
 from worker.domain.lifecycle import State
-from worker.store.bulk import execute_many, unnest
+from worker.store.bulk import execute_many, list_rows, unnest
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ def move_leads(connection: Connection, moves: Sequence[Move], at: datetime) -> s
     """Carry the moves out and record their events; returns the leads that still were in `from_state`."""
     if not moves:
         return set()
-    return set(execute_many(connection, _MOVE, _MOVE_COLUMNS, [astuple(move) for move in moves], at=at).scalars())
+    return set(execute_many(connection, _MOVE, _MOVE_COLUMNS, list_rows(_MOVE_COLUMNS, moves), at=at).scalars())
 
 
 def unwatch_leads(connection: Connection, lead_ids: Sequence[int]) -> None:

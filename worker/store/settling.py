@@ -8,13 +8,13 @@ Neighbours: `worker.store.claims` before it, `worker.store.worklist` after it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, text
 
 from worker.domain.decide import Step
-from worker.store.bulk import execute_many, unnest
+from worker.store.bulk import execute_many, list_rows, unnest
 from worker.store.claims import LEASE, Claim
 
 
@@ -113,7 +113,7 @@ def settle_polls(connection: Connection, claim: Claim, steps: Sequence[tuple[int
 def journal_replies(connection: Connection, claim: Claim, entries: Sequence[JournalEntry]) -> None:
     """Append replies to the journal and to the work list of persistence."""
     if entries:
-        execute_many(connection, _JOURNAL, _REPLY_COLUMNS, [astuple(entry) for entry in entries], claim=claim.id)
+        execute_many(connection, _JOURNAL, _REPLY_COLUMNS, list_rows(_REPLY_COLUMNS, entries), claim=claim.id)
 
 
 def count_polls(connection: Connection, account: str, polls: int, failures: int, now: datetime) -> None:
