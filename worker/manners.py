@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from worker.asking import ANSWERS, Told
 from worker.domain.classify import Meaning
-from worker.domain.manners import Answers, weigh_answers
+from worker.domain.manners import Answers, Pressure, weigh_answers
 from worker.domain.retry_after import read_retry_after
 from worker.store.accounts import PauseKind, pause_account, resume_account
 from worker.store.claims import PROBE_INTERVAL, Claim
@@ -41,7 +41,12 @@ def mind_account(connection: Connection, account: str, claim: Claim, told: Seque
     if waits:
         reason = f"LeadByte asked us to wait {max(waits).total_seconds():.0f} s"
         pause(connection, account, PauseKind.THROTTLED, reason, now + max(waits))
-    return _press(connection, account, told, now)
+    recorded = read_pressure(connection, account)
+    is_paused = recorded.paused_until is not None and recorded.paused_until > now
+    # What was under way when the account was paused says nothing new of it; a probe does.
+    if is_paused and not waits and claim.probe_until is None:
+        return True
+    return _press(connection, account, recorded.pressure, told, now) or is_paused
 
 
 def pause(connection: Connection, account: str, kind: PauseKind, reason: str, until: datetime) -> None:
@@ -55,23 +60,20 @@ def _resume(connection: Connection, account: str, probe_until: datetime) -> None
         log.info("account_resumed", account=account)
 
 
-def _press(connection: Connection, account: str, told: Sequence[Told], now: datetime) -> bool:
-    """Let the answers have their effect on how hard the account is asked."""
-    recorded = read_pressure(connection, account)
+def _press(connection: Connection, account: str, known: Pressure, told: Sequence[Told], now: datetime) -> bool:
+    """Let the answers have their effect on how hard the account is asked; returns whether it is to be left alone."""
     answers = Answers(
         good=sum(not t.is_strained and t.reading.meaning in ANSWERS | {Meaning.FAILED} for t in told),
         strained=sum(t.is_strained and t.retry_after is None for t in told),
         throttled=sum(t.reading.meaning is Meaning.THROTTLED or t.retry_after is not None for t in told),
     )
-    pressure, rest = weigh_answers(recorded.pressure, answers, now)
-    if pressure != recorded.pressure:
+    pressure, rest = weigh_answers(known, answers, now)
+    if pressure != known:
         save_pressure(connection, account, pressure)
-    if pressure.share < recorded.pressure.share:
+    if pressure.share < known.share:
         log.warning("account_slowed_down", account=account, share=round(pressure.share, 2))
     if rest is not None:
         said = next(t.reading.reason for t in told if t.is_strained)
         reason = f"LeadByte does not answer ({said}); probing every {rest.total_seconds():.0f} s whether it does again"
         pause(connection, account, PauseKind.TROUBLE, reason, now + rest)
-    return (
-        rest is not None or answers.throttled > 0 or (recorded.paused_until is not None and recorded.paused_until > now)
-    )
+    return rest is not None or answers.throttled > 0

@@ -24,7 +24,7 @@ from worker.leadbyte.client import LeadByteClient
 from worker.retrying import retry_while_unavailable
 from worker.schedule_book import ChooseSchedule
 from worker.settlement import Polled, hand_back, settle
-from worker.store.claims import ROOM_FOR_JITTER, Budget, claim_due_leads
+from worker.store.claims import LEADS_A_PERMIT, ROOM_FOR_JITTER, Budget, claim_due_leads
 from worker.store.db import read_clock, transaction
 
 # Answers wait at most this long for others to be settled with: a statement costs the same for one as for hundreds.
@@ -139,15 +139,23 @@ class _Run:
             return
         for account in self._accounts:
             now = time.monotonic()
-            if now >= self._claim_again_at.get(account.name, 0.0) and self._has_room(account):
+            # With nothing under way there is nobody to wait for: what had no permit free a moment ago has one now.
+            is_time = not self._batches or now >= self._claim_again_at.get(account.name, 0.0)
+            if is_time and self._has_room(account):
                 found = self.claim(account)
                 self._claim_again_at[account.name] = 0.0 if found else now + CLAIM_AGAIN_SECONDS
 
     def _has_room(self, account: Account) -> bool:
-        """Whether half of the account's newest batch has been answered: the next is claimed before it is needed."""
+        """Whether the account's next batch is claimed now: before it is needed, so that the window is never empty.
+
+        A batch that is smaller than it could be took all that the budget allows for the next seconds.
+        """
         ours = [batch for batch in self._batches.values() if batch.account.name == account.name]
-        waiting = sum(len(batch.unanswered) for batch in ours)
-        return not ours or waiting <= len(ours[-1].claim.leads) // 2
+        if not ours:
+            return True
+        waiting, newest = sum(len(batch.unanswered) for batch in ours), ours[-1].claim
+        is_full = len(newest.leads) >= min(self._poller.batch_size, newest.permits * LEADS_A_PERMIT)
+        return waiting <= (self._poller.batch_size if is_full else len(newest.leads) // 2)
 
     def _take_answers(self) -> Iterator[Polled]:
         for lane, lead_id, asked in self._window.take(SETTLE_WITHIN_SECONDS):

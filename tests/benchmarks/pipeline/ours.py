@@ -27,7 +27,10 @@ _PASSED_ON = {f"LEAD_RESOLVER_{name}" for name in ("BATCH_SIZE", "LOG_FORMAT", "
 
 _MAKE_DUE = """
     update resolver.watches set next_poll_at = clock_timestamp() - interval '1 millisecond'
-    where claim_id is null and next_poll_at > clock_timestamp()
+    where lead_id = any(array(
+        select lead_id from resolver.watches where claim_id is null and next_poll_at > clock_timestamp()
+        for update skip locked
+    ))
 """
 _COUNT_OPEN = """
     select (select count(*) from resolver.leads where resolved_at is null)
