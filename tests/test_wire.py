@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -181,3 +183,22 @@ def test_what_was_journalled_reads_as_it_did() -> None:
     decoded = decode_body(b'{"records":[{"queueId":"q","n":1e999,"i":12345678901234567890,"s":"\\ud800"}]}')
     kept, _ = prepare_for_journal(decoded, keep_lead_data=False)
     assert decode_text(kept) == Decoded(decoded.document, kept, is_json=True)
+
+
+field_names = st.sampled_from(
+    ["lead", "Lead", "LEAD DATA", "lead-data", "lead_data", "leadData", "leadId", "data", "fields", "Fields", "info",
+     "queueId", "records", "response", "status", "buyer", "le\tad", "l-e-a-d"]
+)  # fmt: skip
+plain_documents = st.recursive(
+    st.sampled_from(["x", "ac1e0206-6d6fd2fa", 7, None, True]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(field_names, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(field_names, plain_documents, max_size=5))
+def test_a_reply_kept_as_it_came_has_nothing_in_it_that_care_would_have_dropped(document: dict[str, Any]) -> None:
+    decoded = decode_text(json.dumps(document))
+    kept, _ = prepare_for_journal(decoded, keep_lead_data=False)
+    careful, _ = prepare_for_journal(replace(decoded, is_plain=False), keep_lead_data=False)
+    assert json.loads(kept) == json.loads(careful)

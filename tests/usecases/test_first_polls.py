@@ -41,7 +41,7 @@ def test_the_first_poll_falls_just_behind_the_first_learned_age(sql: Sql, learn:
     waits = sql(WAITS)
     learned = [wait for is_exploring, wait in waits if not is_exploring]
     exploring = [wait for is_exploring, wait in waits if is_exploring]
-    assert 8.0 <= min(learned)
+    assert min(learned) >= 8.0
     assert max(learned) <= 8.5
     assert exploring
     assert all(1.4 < wait < 2.6 for wait in exploring)
