@@ -16,7 +16,7 @@ BEFORE = """
             v_now + p_first_poll_after + (random() - 0.5) * interval '1 second' + p_gap * (g.position - random())
         from new_leads n join given g using (queue_id)
 """
-# As worker/schedule_book.py chooses: not from fewer than fifty leads, and one lead in fifty goes by the default for good.
+# As worker/schedule_book.py chooses: not from fewer than fifty leads, and one lead in fifty goes by the default.
 # Learned ages lie just behind something, so they are never polled early.
 AFTER = """
             v_now + p_gap * (g.position - random()) + case

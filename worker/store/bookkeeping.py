@@ -16,6 +16,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -77,6 +78,7 @@ unpersisted = Table(
     Column("attempts", SmallInteger, nullable=False, server_default="0"),
     Column("parked_because", Text),  # the poison guard: kept for a person, not taken again
     Index("ix_unpersisted_by_lead", "lead_id"),
+    Index("ix_unpersisted_waiting", "reply_id", postgresql_where=text("parked_because is null")),
 )
 
 # What learning has not taken in yet: one row for every watch that ended, written with its end.
