@@ -7,7 +7,8 @@ LeadResolverError                exit 1
 ├── NotFoundError                exit 4   asked for something that is not there
 ├── DatabaseUnavailable          exit 5   Postgres did not answer within its bound
 ├── LocalServerError             exit 6   an embedded server or child process did not start or died
-└── DisagreementError            exit 7   the demo's database differs from the sandbox's truth
+├── DisagreementError            exit 7   the demo's database differs from the sandbox's truth
+└── NotConfirmedError            exit 8   actions on held leads were refused, wait for a person, or take longer
 
 What LeadByte or the network between does wrong is not raised: it is the ordinary business of polling, and
 travels as a value (`worker.domain.answers`).
@@ -60,3 +61,9 @@ class DisagreementError(LeadResolverError):
     """What we recorded is not what LeadByte says."""
 
     exit_code = 7
+
+
+class NotConfirmedError(LeadResolverError):
+    """Of the actions that were waited for, not all are confirmed: some were refused, wait for a person, or go on."""
+
+    exit_code = 8

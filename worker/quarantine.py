@@ -18,6 +18,7 @@ from worker.domain.actions import ActionState
 from worker.errors import NotFoundError, UsageError
 from worker.leadbyte.wire import make_storable
 from worker.store.action_words import resolve_action
+from worker.store.actions import read_quarantine_ids
 from worker.store.actions import request_actions as record_requests
 from worker.store.db import read_clock, transaction
 
@@ -29,12 +30,21 @@ FieldValue = str | int | float | bool
 
 @dataclass(frozen=True, slots=True)
 class Requested:
-    """What became of one ID: `outcome`, and `said` in one line for people. `action_id` is None where refused."""
+    """What became of one ID: `outcome`, and `said` in one line for people.
+
+    `action_id`, and the `quarantine_id` that the action is about, are None where it was refused.
+    """
 
     id: str
     action_id: int | None
     outcome: Literal["requested", "already requested", "refused"]
     said: str
+    quarantine_id: str | None = None
+
+    @property
+    def is_unknown(self) -> bool:
+        """Refused, and not for what it is: no such lead is known here."""
+        return self.outcome == "refused" and self.said.startswith("no lead of account ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,7 @@ def request_actions(
     fields: Mapping[str, FieldValue] | None = None,
     reason: str | None = None,
     by_policy: bool = False,
+    only_try: bool = False,
 ) -> list[Requested]:
     """Ask for `update`, `release` or `reject` of held leads, each by its queue ID or quarantine ID; batch by batch.
 
@@ -68,6 +79,7 @@ def request_actions(
         fields: new values by name: lead data. Kept until it is sure that they need not be sent again.
         reason: why, in one line.
         by_policy: a rule of ours asks, not a person.
+        only_try: say what would come of it, and record nothing.
 
     Raises:
         UsageError: what is asked for is wrong as a whole, and nothing was recorded. Its text quotes no value.
@@ -78,7 +90,7 @@ def request_actions(
     given = sorted({make_storable(id_) for id_ in ids})
     done: list[Requested] = []
     for start in range(0, max(len(given), 1), BATCH):
-        with transaction(engine) as connection:
+        with transaction(engine, keep=not only_try) as connection:
             complaint, rows = record_requests(
                 connection,
                 make_storable(account),
@@ -89,9 +101,10 @@ def request_actions(
                 requested_by=make_storable(requested_by),
                 by_policy=by_policy,
             )
+            held = read_quarantine_ids(connection, [row.action_id for row in rows if row.action_id is not None])
         if complaint is not None:
             raise UsageError(f"quarantine {action[:20]!a}: {complaint}; nothing was requested")
-        done += [Requested(row.given, row.action_id, row.outcome, row.said) for row in rows]
+        done += [Requested(row.given, row.action_id, row.outcome, row.said, held.get(row.action_id)) for row in rows]
     return done
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from io import TextIOWrapper
 from itertools import chain
@@ -39,11 +39,14 @@ class _Line(NamedTuple):
         return not self.piece and (not self.text.strip() or self.text.lstrip().startswith("#"))
 
 
-def read_submissions(stream: BinaryIO) -> Iterator[Item]:
-    """All queue IDs of the stream, in whichever of the four formats its first line is; `#` begins a comment."""
+def read_submissions(stream: BinaryIO, id_names: Sequence[str] = _ID_NAMES) -> Iterator[Item]:
+    """All queue IDs of the stream, in whichever of the four formats its first line is; `#` begins a comment.
+
+    `id_names`: what the column of a CSV may be called, folded; the first that is there counts.
+    """
     lines = _read_lines(stream)
     first = next((line for line in lines if not line.is_blank), None)
-    return iter(()) if first is None else _read_format(first, chain([first], lines))
+    return iter(()) if first is None else _read_format(first, chain([first], lines), id_names)
 
 
 def _read_lines(stream: BinaryIO) -> Iterator[_Line]:
@@ -61,12 +64,12 @@ def _read_lines(stream: BinaryIO) -> Iterator[_Line]:
             text.detach()  # closing the stream is its owner's business
 
 
-def _read_format(first: _Line, lines: Iterator[_Line]) -> Iterator[Item]:
+def _read_format(first: _Line, lines: Iterator[_Line], id_names: Sequence[str]) -> Iterator[Item]:
     if first.text.lstrip()[:1] in {"{", "["}:
         return _read_json(first, lines)
     delimiter = max(",;\t", key=first.text.count)
     names = _split_row(first.text, delimiter) or []
-    id_column, reference_column = _find_column(names, _ID_NAMES), _find_column(names, _REFERENCE_NAMES)
+    id_column, reference_column = _find_column(names, id_names), _find_column(names, _REFERENCE_NAMES)
     if id_column is None:
         return _read_by_line(lines, lambda line: [Submission(line.text.strip(), line=line.number)])
     next(lines)  # the header
@@ -81,7 +84,7 @@ def _read_by_line(lines: Iterable[_Line], read_line: Callable[[_Line], Iterable[
             yield from read_line(line)
 
 
-def _find_column(names: list[str], wanted: tuple[str, ...]) -> int | None:
+def _find_column(names: list[str], wanted: Sequence[str]) -> int | None:
     plain = [fold_key(name) for name in names]
     return next((plain.index(name) for name in wanted if name in plain), None)
 

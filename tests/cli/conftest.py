@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.quarantine.conftest import make_stage, stage  # noqa: F401 - fixtures: held leads at a sandbox
 from worker.cli.app import run_command
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from itertools import pairwise
 from typing import Annotated
 
 import typer
 
-from worker.cli import ask, operate, replay, run_here, schedule, simulate, track
+from worker.cli import ask, operate, quarantine, replay, run_here, schedule, simulate, track
 from worker.cli.output import out, print_error
 from worker.errors import LeadResolverError, UsageError
 from worker.logs import describe_exception
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 for group in (run_here.app, track.app, ask.app, operate.app, replay.app, schedule.app, simulate.app):
     app.registered_commands.extend(group.registered_commands)
+app.add_typer(quarantine.app)
 
 
 def _print_version(wanted: bool) -> None:
@@ -49,8 +51,8 @@ def run(arguments: Sequence[str] | None = None) -> None:
 def run_command(arguments: Sequence[str]) -> int:
     """Run one command line; returns its exit code: 0 fine, 2 bad input, else what `worker.errors` says."""
     try:
-        for argument in arguments:
-            _check_text(argument)
+        for before, argument in pairwise(["", *arguments]):
+            _check_text(argument, before)
         # Without arguments: the help, but it was no command.
         result = app(args=list(arguments) or ["--help"], prog_name="lead-resolver", standalone_mode=False)
     except typer.TyperException as error:
@@ -74,9 +76,11 @@ def run_command(arguments: Sequence[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _check_text(argument: str) -> None:
+def _check_text(argument: str, before: str) -> None:
     """UsageError for bytes that are no UTF-8: Python passes them on as lone surrogates, which nothing can store."""
     try:
         argument.encode()
     except UnicodeEncodeError:
-        raise UsageError(f"the argument {argument[:80]!a} is not UTF-8 text: check how it was encoded") from None
+        is_value = before == "--set" or argument.startswith("--set=")  # lead data, which no error quotes
+        which = "of --set" if is_value else f"{argument[:80]!a}"
+        raise UsageError(f"the argument {which} is not UTF-8 text: check how it was encoded") from None

@@ -17,10 +17,12 @@ from worker.domain.lifecycle import State
 from worker.errors import NotFoundError, UsageError
 from worker.evidence import find_evidence
 from worker.explaining import explain_lead, say_span
+from worker.explaining_actions import say_open_actions
 from worker.schedule_book import ScheduleBook
 from worker.settings import load_settings
 from worker.store import inquiries
 from worker.store.db import transaction
+from worker.store.ledger import list_open_actions
 
 app = typer.Typer()
 
@@ -45,6 +47,8 @@ def show(queue_id: str, account: AccountOption = None, as_json: AsJson = False) 
         book = ScheduleBook(engine, settings.longest_gap, is_used=settings.lead_resolver_learn)
         leads = inquiries.read_leads(connection, queue_id, account)
         schedules = [book.choose_schedule(lead["account"], lead["campaign_id"], lead["row_id"]).name for lead in leads]
+        for lead in leads:
+            lead["actions"] = list_open_actions(connection, lead["row_id"])
         explained = [
             find_evidence(connection, lead.pop("row_id"), queue_id, accounts.get(lead["account"])) for lead in leads
         ]
@@ -53,7 +57,8 @@ def show(queue_id: str, account: AccountOption = None, as_json: AsJson = False) 
     if len(leads) > 1:
         names = ", ".join(lead["account"] for lead in leads)
         raise UsageError(f"{queue_id} is known under several accounts ({names}): say which with --account")
-    lead = {**leads[0], "why": explain_lead(leads[0], schedules[0]), "explained": explained[0]}
+    why = f"{explain_lead(leads[0], schedules[0])}{say_open_actions(leads[0])}"
+    lead = {**leads[0], "why": why, "explained": explained[0]}
     if as_json:
         print_json(lead)
     else:

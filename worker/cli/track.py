@@ -6,15 +6,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from worker import intake
 from worker.accounts import choose_account, list_account_names
 from worker.cli.common import AccountOption, AsJson, command_engine
-from worker.cli.output import err, out, print_error, print_json
+from worker.cli.id_file import open_file
+from worker.cli.output import out, print_error, print_json
 from worker.errors import UsageError
 from worker.settings import load_settings
 from worker.submissions import Item, read_submissions
@@ -85,23 +85,10 @@ def _open_items(queue_ids: list[str], file: Path | None, reference: str | None) 
     elif str(file) == "-":
         yield _chain(named, read_submissions(sys.stdin.buffer))
     else:
-        with _open_file(file) as stream:
+        with open_file(file, "recording") as stream:
             yield _chain(named, read_submissions(stream))
 
 
 def _chain(*parts: Iterator[Item]) -> Iterator[Item]:
     for part in parts:
         yield from part
-
-
-@contextmanager
-def _open_file(path: Path) -> Iterator[BinaryIO]:
-    columns = (TextColumn("recording"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    # On stderr, and on a terminal only: --json stays JSON.
-    with Progress(*columns, console=err, transient=True, disable=not err.is_interactive) as progress:
-        try:
-            stream = progress.open(path, "rb")
-        except OSError as error:
-            raise UsageError(f"--file {path} cannot be read: {error.strerror}") from None
-        with stream:
-            yield stream

@@ -45,6 +45,35 @@ class Item:
     action: Way | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request as it is sent, but for the key: its path is under the account's base URL. Never shows values."""
+
+    method: str
+    path: str
+    body: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def content(self) -> str:
+        """The body as it is written."""
+        return json.dumps(self.body)
+
+
+def compose_put(items: Sequence[Item]) -> Call:
+    """`PUT /leads`: update held leads, and perhaps release or reject them in the same request."""
+    leads = [
+        {"quarantineId": item.quarantine_id, "update": dict(item.update)}
+        | ({"action": item.action} if item.action is not None else {})
+        for item in items
+    ]
+    return Call("PUT", "leads", {"leads": leads})
+
+
+def compose_process(quarantine_id: str, action: Way) -> Call:
+    """`POST /quarantine/process`: release or reject one lead."""
+    return Call("POST", "quarantine/process", {"quarantineId": int(quarantine_id), "action": action})
+
+
 class TooLate(OSError):
     """The moment by which the first byte had to be written has passed."""
 
@@ -57,23 +86,17 @@ class ActingClient:
         self._read_monotonic = read_monotonic
 
     def put_leads(self, account: Account, items: Sequence[Item], send_before: float) -> Asked:
-        """`PUT /leads`: update held leads, and perhaps release or reject them in the same request.
+        """Make the call of `compose_put`.
 
         Nothing is written after the monotonic moment `send_before`. SettingsError if the account's key can't be read.
         """
-        leads = [
-            {"quarantineId": item.quarantine_id, "update": dict(item.update)}
-            | ({"action": item.action} if item.action is not None else {})
-            for item in items
-        ]
-        return self._send(account, "PUT", "leads", {"leads": leads}, send_before)
+        return self._send(account, compose_put(items), send_before)
 
     def post_process(self, account: Account, quarantine_id: str, action: Way, send_before: float) -> Asked:
-        """`POST /quarantine/process`: release or reject one lead. As `put_leads` otherwise."""
-        body = {"quarantineId": int(quarantine_id), "action": action}
-        return self._send(account, "POST", "quarantine/process", body, send_before)
+        """Make the call of `compose_process`. As `put_leads` otherwise."""
+        return self._send(account, compose_process(quarantine_id, action), send_before)
 
-    def _send(self, account: Account, method: str, path: str, body: Mapping[str, Any], send_before: float) -> Asked:
+    def _send(self, account: Account, call: Call, send_before: float) -> Asked:
         key = account.read_key()
         headers = {
             "X_KEY": key.get_secret_value(),
@@ -86,7 +109,7 @@ class ActingClient:
         connection = self._make_connection(account.base_url, send_before)
         try:
             with hold_line() as line, watchdog.limit(self._timeout_seconds, line.cut) as deadline:
-                asked = self._ask(connection, method, f"{urlsplit(account.base_url).path}/{path}", body, headers)
+                asked = self._ask(connection, call, urlsplit(account.base_url).path, headers)
         finally:
             connection.close()
         if deadline.has_passed and not isinstance(asked, Answer) and asked.why not in NEVER_ARRIVED:
@@ -111,9 +134,8 @@ class ActingClient:
     def _ask(
         self,
         connection: _PunctualHTTP | _PunctualHTTPS,
-        method: str,
-        path: str,
-        body: Mapping[str, Any],
+        call: Call,
+        base_path: str,
         headers: Mapping[str, str],
     ) -> Asked:
         """One request, no second one. Every exception ends here: their texts may hold what was sent."""
@@ -127,7 +149,8 @@ class ActingClient:
         if connection.sock is not None:
             connection.sock.settimeout(self._timeout_seconds)
         try:
-            connection.request(method, path, json.dumps(body).encode(), headers, preload_content=False)
+            content = call.content.encode()
+            connection.request(call.method, f"{base_path}/{call.path}", content, headers, preload_content=False)
             return _read_answer(connection.getresponse())
         except TooLate:
             return NoAnswer(Silence.BROKEN if connection.has_begun else Silence.UNSENT)

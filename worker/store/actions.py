@@ -47,6 +47,8 @@ _COMPLAIN = text(
     "select resolver.complain_about_request(:account, :kind, cast(:fields as jsonb), :reason, :requested_by)"
 )
 
+_QUARANTINE_IDS = text("select id, quarantine_id from resolver.actions where id = any(:ids)")
+
 _SHAPE = "case when a.kind = 'update' then 'update' when a.field_names <> '{}' then 'both' else 'process' end"
 # Only what its lead's earlier actions have made way for, and only while the lead is held as it was when this was asked
 # for; of a lead we gave up on nothing newer is known.
@@ -134,6 +136,12 @@ def request_actions(
     if complaint is not None:
         return complaint, []
     return None, connection.execute(_REQUEST, {**values, "ids": list(ids), "by_policy": by_policy}).all()
+
+
+def read_quarantine_ids(connection: Connection, action_ids: Collection[int]) -> dict[int | None, str]:
+    """The quarantine ID that each action is about."""
+    rows = connection.execute(_QUARANTINE_IDS, {"ids": list(action_ids)}) if action_ids else ()
+    return {row.id: row.quarantine_id for row in rows}
 
 
 def find_sendable(connection: Connection, account_id: int, closed: Collection[str], now: datetime) -> Shape | None:
