@@ -1,22 +1,24 @@
 """The LeadByte accounts we ask as: address, key, budget; from LEADBYTE_* or the file of several accounts.
 
-Neighbours: `worker.settings` (where the values come from), `worker.leadbyte.client` (which asks).
+Neighbours: `worker.settings` and `worker.accounts_file` (where the values come from), `worker.leadbyte.client` (which
+asks).
 """
 
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import SecretStr
 
+from worker.accounts_file import AccountTable, parse_table, read_tables
 from worker.base_url import check_base_url
 from worker.domain.acceptance import Acceptance, CampaignRules, find_rules
 from worker.domain.facts import Named
+from worker.domain.holds import HoldRules
 from worker.errors import SettingsError
 from worker.settings import AuthPlace, Settings
 
@@ -39,10 +41,25 @@ class Account:
     requests_per_day: int | None = None  # None: any number
     acceptance: Acceptance = Acceptance.TOLD
     campaigns: Mapping[str, CampaignRules] = field(default_factory=dict)
+    hold_rules: HoldRules = field(default_factory=HoldRules)
 
     def choose_acceptance(self, campaign: Named | None) -> Acceptance:
         """Who accepts the leads of a campaign: its own setting, else the account's."""
         return find_rules(self.campaigns, campaign).acceptance or self.acceptance
+
+    def choose_hold_rules(self, campaign: Named | None) -> HoldRules:
+        """What becomes of a campaign's held leads by rule: each by its own setting, else by the account's."""
+        own, common = find_rules(self.campaigns, campaign), self.hold_rules
+        return HoldRules(
+            common.release_when_fields if own.release_when_fields is None else tuple(own.release_when_fields),
+            common.reject_after if own.reject_after_days is None else _read_days(own.reject_after_days),
+        )
+
+    @property
+    def has_hold_rules(self) -> bool:
+        """Whether any held lead of the account can be acted upon by rule."""
+        own = (rules.release_when_fields or rules.reject_after_days for rules in self.campaigns.values())
+        return self.hold_rules.is_any_on or any(own)
 
     @property
     def mean_requests_per_second(self) -> float:
@@ -56,30 +73,6 @@ class Account:
         if key is None or not _KEY.fullmatch(key.get_secret_value()):
             raise SettingsError(f"account {self.name}: the API key is empty or holds characters no key has")
         return key
-
-
-class _CampaignTable(BaseModel):
-    """One `[accounts.NAME.campaigns.CAMPAIGN]` table, by the campaign's id or name; what it leaves out is as above."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
-
-    acceptance: Acceptance | None = None
-
-
-class _AccountTable(BaseModel):
-    """One `[accounts.NAME]` table of LEADBYTE_ACCOUNTS_FILE; what it leaves out comes from LEADBYTE_*."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
-
-    api_key: SecretStr | None = None
-    api_key_file: Path | None = None
-    base_url: str | None = None
-    auth: AuthPlace | None = None
-    requests_per_second: float | None = Field(None, gt=0, le=10_000)
-    concurrency: int | None = Field(None, ge=1, le=1_000)
-    requests_per_day: int | None = Field(None, ge=0, le=1_000_000_000)
-    acceptance: Acceptance | None = None
-    campaigns: dict[str, _CampaignTable] = Field(default_factory=dict)
 
 
 def load_accounts(settings: Settings, *, with_keys: bool = True) -> Mapping[str, Account]:
@@ -121,7 +114,7 @@ def list_account_names(settings: Settings) -> list[str]:
     """The configured accounts, without a look at their keys: recording queue IDs needs none."""
     named = {settings.leadbyte_account} if settings.leadbyte_account is not None else set()
     path = settings.leadbyte_accounts_file
-    return sorted(named | (set(_read_tables(path)) if path is not None else set()))
+    return sorted(named | (set(read_tables(path)) if path is not None else set()))
 
 
 def check_account_name(name: str, setting: str) -> str:
@@ -140,54 +133,22 @@ def check_base_url_setting(settings: Settings) -> None:
     check_base_url(url, "LEADBYTE_BASE_URL", settings.leadbyte_allow_plain_http)
 
 
-def _table_of_environment(settings: Settings, *, with_keys: bool) -> _AccountTable:
+def _table_of_environment(settings: Settings, *, with_keys: bool) -> AccountTable:
     if with_keys and settings.leadbyte_api_key is None and settings.leadbyte_api_key_file is None:
         raise SettingsError("LEADBYTE_API_KEY is not set: give the key, or its file in LEADBYTE_API_KEY_FILE")
-    return _AccountTable(api_key=settings.leadbyte_api_key, api_key_file=settings.leadbyte_api_key_file)
+    return AccountTable(api_key=settings.leadbyte_api_key, api_key_file=settings.leadbyte_api_key_file)
 
 
 def _accounts_of_file(settings: Settings, *, with_keys: bool) -> Mapping[str, Account]:
     path = settings.leadbyte_accounts_file
     where = "LEADBYTE_ACCOUNTS_FILE: accounts."
     return {
-        name: _build(name, _parse_table(name, table), settings, where + name, with_key=with_keys)
-        for name, table in (_read_tables(path) if path is not None else {}).items()
+        name: _build(name, parse_table(name, table), settings, where + name, with_key=with_keys)
+        for name, table in (read_tables(path) if path is not None else {}).items()
     }
 
 
-def _read_tables(path: Path) -> dict[str, Any]:
-    tables = _read_toml(path).get("accounts")
-    if not isinstance(tables, dict) or not tables:
-        raise SettingsError(f"LEADBYTE_ACCOUNTS_FILE {path}: expected at least one table [accounts.NAME]")
-    return tables
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"LEADBYTE_ACCOUNTS_FILE {path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-        raise SettingsError(f"LEADBYTE_ACCOUNTS_FILE {path} is no TOML") from None
-
-
-def _parse_table(name: str, table: object) -> _AccountTable:
-    try:
-        parsed = _AccountTable.model_validate(table)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(["accounts", name, *(str(part) for part in first["loc"])])
-        # Of something that is no table pydantic says which of our classes it is no instance of.
-        what = first["msg"] if first["loc"] else "expected a table"
-        raise SettingsError(f"LEADBYTE_ACCOUNTS_FILE: {where}: {what[:1].lower()}{what[1:]}") from None
-    if parsed.api_key is None and parsed.api_key_file is None:
-        raise SettingsError(f"LEADBYTE_ACCOUNTS_FILE: accounts.{name} has neither api_key nor api_key_file")
-    if parsed.api_key is not None and parsed.api_key_file is not None:
-        raise SettingsError(f"LEADBYTE_ACCOUNTS_FILE: accounts.{name} has both api_key and api_key_file: keep one")
-    return parsed
-
-
-def _build(name: str, table: _AccountTable, settings: Settings, source: str, *, with_key: bool) -> Account:
+def _build(name: str, table: AccountTable, settings: Settings, source: str, *, with_key: bool) -> Account:
     check_account_name(name, source)
     template = table.base_url or settings.leadbyte_base_url
     setting = f"{source}.base_url" if table.base_url else "LEADBYTE_BASE_URL"
@@ -202,10 +163,23 @@ def _build(name: str, table: _AccountTable, settings: Settings, source: str, *, 
         requests_per_day=_choose_day(table.requests_per_day, settings.leadbyte_requests_per_day),
         acceptance=table.acceptance or Acceptance(settings.leadbyte_acceptance),
         campaigns={name: CampaignRules(**campaign.model_dump()) for name, campaign in table.campaigns.items()},
+        hold_rules=_choose_hold_rules(table, settings),
     )
     if with_key:
         account.read_key()
     return account
+
+
+def _choose_hold_rules(table: AccountTable, settings: Settings) -> HoldRules:
+    fields, days = table.release_when_fields, table.reject_after_days
+    return HoldRules(
+        settings.release_when_fields if fields is None else tuple(fields),
+        _read_days(settings.leadbyte_reject_after_days if days is None else days),
+    )
+
+
+def _read_days(days: float) -> timedelta | None:
+    return timedelta(days=days) if days else None
 
 
 def _choose_day(own: int | None, common: int) -> int | None:

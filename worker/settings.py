@@ -5,6 +5,7 @@ Neighbours: `worker.accounts` turns the LEADBYTE_* part into the accounts we ask
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
@@ -21,6 +22,7 @@ from worker.errors import SettingsError
 
 AuthPlace = Literal["query", "header"]
 AcceptanceName = Literal["told", "system", "buyer"]  # their meaning: worker/domain/acceptance.py
+FIELD_NAME = r"^[0-9A-Za-z_][0-9A-Za-z_ .-]{0,79}$"  # of the consumer's data
 DEFAULT_BASE_URL = "https://{account}.leadbyte.com/restapi/v1.3"
 _PREFIXES = ("LEADBYTE_", "LEAD_RESOLVER_")
 _FOR_TESTS = "LEAD_RESOLVER_FAILPOINTS"  # read by worker.failpoints, and nobody's business in production
@@ -54,6 +56,12 @@ class Settings(BaseSettings):
     )
     leadbyte_acceptance: AcceptanceName = Field(
         "told", description="who accepts leads at LeadByte: system or buyer; told: only what replies show"
+    )
+    leadbyte_release_when_fields: str | None = Field(
+        None, description="fields, separated by commas: a held lead is released once all of them are there"
+    )
+    leadbyte_reject_after_days: float = Field(
+        0.0, ge=0, le=3_650, description="reject a lead that was held for so long; 0: never"
     )
     leadbyte_accounts_file: Path | None = Field(None, description="TOML file with several accounts")
     leadbyte_allow_plain_http: bool = Field(False, description="allow http:// to hosts other than this machine")
@@ -125,6 +133,19 @@ class Settings(BaseSettings):
             raise ValueError("cannot be set together with LEADBYTE_API_KEY: unset one of the two")
         return value
 
+    @field_validator("leadbyte_release_when_fields")
+    @classmethod
+    def _fields_have_names(cls, value: str | None) -> str | None:
+        for name in _split_names(value):
+            if not re.fullmatch(FIELD_NAME, name, re.ASCII):
+                raise ValueError(f"{name[:80]!a} is no name of a field; expected names separated by commas")
+        return value
+
+    @property
+    def release_when_fields(self) -> tuple[str, ...]:
+        """The fields that release a held lead once all are there; none: it is not released."""
+        return _split_names(self.leadbyte_release_when_fields)
+
     @property
     def abandon_after(self) -> timedelta:
         """The deadline after which a lead without a verdict is abandoned."""
@@ -167,6 +188,10 @@ class Settings(BaseSettings):
         if self.redis_url is None:
             raise SettingsError("REDIS_URL is not set: name your Redis, redis://:password@host:6379/0")
         return self.redis_url.get_secret_value()
+
+
+def _split_names(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
 def _parse_url(text: str, expected: str) -> URL:

@@ -26,6 +26,7 @@ from worker.following import follow_up
 from worker.intake import Submission, track
 from worker.learning import recompute_schedules
 from worker.logs import describe_exception
+from worker.policies import apply_policies
 from worker.polling import poll_while_due
 from worker.quarantine import request_actions
 from worker.rescue import sweep
@@ -121,11 +122,16 @@ def persist() -> str:
 @app.task(name="rescue.sweep")
 @_quiet
 def sweep_leases() -> str:
-    """Take back what dead workers held: leads under lease, and replies they journalled but did not persist."""
+    """Take back what dead workers held, leads and replies; then, once a minute, act on held leads by rule."""
     done = sweep(runtime.open_process_engine(), runtime.read_recheck(), load_settings().keep_replies)
     if done.replies_wait:
         _hint(persist)
-    return f"rescued:{done.leads} parked:{done.parked}"
+    asked = apply_policies(runtime.open_process_engine(), runtime.read_accounts())
+    if asked:
+        _hint(send_actions)
+    return " ".join(
+        [f"rescued:{done.leads} parked:{done.parked}", *(f"{kind}:{n}" for kind, n in sorted(asked.items()))]
+    )
 
 
 @app.task(name="schedule.learn")

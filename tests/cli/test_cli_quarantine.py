@@ -106,17 +106,14 @@ def test_ids_come_from_a_file_or_standard_input(
 
 
 def test_a_bad_id_is_one_line_and_the_good_ones_are_recorded(cli: Cli, stage: Stage, tmp_path: Path) -> None:
-    stage.hold(LEAD)
-    stage.sql("select track_lead('sandbox', %s)", SOLD)
-    stage.poll()
-    stage.box.advance(60)
-    stage.poll()
-    (tmp_path / "ids").write_text(f"{LEAD}\nno ID!\n{SOLD}\n", encoding="utf-8")
+    stage.hold(LEAD, OTHER)
+    stage.sql("update resolver.leads set state = 'approved', resolved_at = now() where queue_id = %s", OTHER)
+    (tmp_path / "ids").write_text(f"{LEAD}\nno ID!\n{OTHER}\n", encoding="utf-8")
     said = cli("quarantine", "release", "--file", str(tmp_path / "ids"))
     assert said.code == 2
     assert said.err.splitlines() == [
         "lead-resolver: line 2: 'no ID!': an ID is 1 to 64 letters, digits and hyphens",
-        f"lead-resolver: line 3: lead {SOLD} is approved, not quarantined: there is nothing to release",
+        f"lead-resolver: line 3: lead {OTHER} is approved, not quarantined: there is nothing to release",
     ]
     assert "1 requested, 0 already requested, 2 refused" in said.out
 

@@ -10,16 +10,21 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
+from sqlalchemy import Connection
 
+from worker.accounts import load_accounts
 from worker.cli.common import AccountOption, AsJson, command_engine
 from worker.cli.output import out, print_json
 from worker.cli.quarantine_ask import Wish, carry_out
 from worker.cli.quarantine_page import print_ledger, print_story, style_action_state
 from worker.domain.actions import KINDS, ActionState
+from worker.domain.holds import foretell_hold
 from worker.errors import NotConfirmedError, NotFoundError, UsageError
 from worker.explaining_actions import say_next, tell_story
 from worker.quarantine import resolve as resolve_action
+from worker.settings import load_settings
 from worker.store.db import transaction
+from worker.store.holds import find_hold
 from worker.store.ledger import Wanted, find_state, find_stories, list_ledger
 
 app = typer.Typer(
@@ -95,6 +100,7 @@ def show(
     with command_engine() as engine, transaction(engine) as connection:
         found = find_stories(connection, held_id, account)
         state = None if found else find_state(connection, held_id, account)
+        coming = [foretell for name, rows, _ in found for foretell in _foretell(connection, name, rows[-1]["queue_id"])]
     if state is not None:
         raise NotFoundError(f"lead {held_id} is {state}, and was never acted upon; `lead-resolver show` tells the rest")
     if not found:
@@ -105,9 +111,25 @@ def show(
     ((_, rows, holds),) = found
     if as_json:
         actions = [{**row, "next": say_next(row, row["now"])} for row in rows if row["action_id"] is not None]
-        print_json({**{name: rows[-1][name] for name in _LEAD}, "actions": actions, "story": tell_story(rows, holds)})
+        print_json(
+            {
+                **{name: rows[-1][name] for name in _LEAD},
+                "actions": actions,
+                "by_rule": coming,
+                "story": tell_story(rows, holds),
+            }
+        )
     else:
-        print_story(rows, holds)
+        print_story(rows, holds, coming)
+
+
+def _foretell(connection: Connection, account: str, queue_id: str | None) -> list[str]:
+    """What will be done about a held lead by rule."""
+    configured = load_accounts(load_settings(), with_keys=False).get(account)
+    hold = None if queue_id is None or configured is None else find_hold(connection, account, queue_id)
+    if hold is None or configured is None:
+        return []
+    return list(foretell_hold(configured.choose_hold_rules(hold.campaign), hold))
 
 
 _LEAD = ("account", "queue_id", "quarantine_id", "lead_state", "held_since", "age_seconds", "cycle")

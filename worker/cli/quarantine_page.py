@@ -58,8 +58,8 @@ def find_section(row: Row) -> str:
     return HELD if row["is_current"] else CONCLUDED
 
 
-def print_story(rows: Sequence[Row], holds: Sequence[Row]) -> None:
-    """One held lead: how it stands, all that happened in order, and what happens next."""
+def print_story(rows: Sequence[Row], holds: Sequence[Row], coming: Sequence[str]) -> None:
+    """One held lead: how it stands, all that happened in order, and what happens next; `coming`: by rule."""
     latest = rows[-1]
     _print_head(latest)
     out.print("")
@@ -73,7 +73,7 @@ def print_story(rows: Sequence[Row], holds: Sequence[Row]) -> None:
         grid.add_row(say_value(moment.at), number, f"{escape(moment.what)}{said}")
     out.print(grid)
     out.print("\n[bold]Next[/]")
-    for line in _say_what_is_next(rows):
+    for line in _say_what_is_next(rows, coming):
         out.print(Padding(line, (0, 0, 0, 2), expand=False))
     for row in rows:
         if row["waits_for_person"]:
@@ -125,7 +125,7 @@ def _say_order(number: int) -> str:
     return f"{number}{'th' if 10 < number % 100 < 14 else endings.get(number % 10, 'th')}"  # noqa: PLR2004 - 11th to 13th
 
 
-def _say_what_is_next(rows: Sequence[Row]) -> Iterator[str]:
+def _say_what_is_next(rows: Sequence[Row], coming: Sequence[str]) -> Iterator[str]:
     latest: dict[str, Any] = rows[-1]
     pending = [row for row in rows if row["is_open"]]
     for row in pending:
@@ -136,5 +136,8 @@ def _say_what_is_next(rows: Sequence[Row]) -> Iterator[str]:
         yield "nothing: it is no longer held, and no action on it is open"
         return
     given = latest["queue_id"] or latest["quarantine_id"]
-    yield "nothing by itself: it is held until somebody acts, here or in LeadByte. Here by"
-    yield f"lead-resolver quarantine release {given}  [dim](or reject, or update, with --set field=value)[/]"
+    for what in coming:
+        yield escape(f"{what}, unless somebody acts before")
+    if not coming:
+        yield "nothing by itself: it is held until somebody acts, in LeadByte or here"
+    yield f"[dim]to release it:[/] lead-resolver quarantine release {given}"

@@ -7,7 +7,7 @@ a reply itself shows always outweighs it. Neighbours: `worker.domain.classify` r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -28,6 +28,8 @@ class CampaignRules:
     """What is configured of one campaign; None: as the account has it."""
 
     acceptance: Acceptance | None = None
+    release_when_fields: Sequence[str] | None = None
+    reject_after_days: float | None = None
 
 
 def find_rules(campaigns: Mapping[str, CampaignRules], campaign: Named | None) -> CampaignRules:
