@@ -15,6 +15,7 @@ import pytest
 import structlog
 
 from tests.quarantine.held_stage import Stage
+from worker.settings import load_settings
 
 Cli = Callable[..., Any]
 LEAD, OTHER = "sandbox-quarantined-0001", "sandbox-quarantined-0002"
@@ -335,3 +336,14 @@ def test_a_lead_never_held_has_no_such_story(cli: Cli, stage: Stage) -> None:
     said = cli("quarantine", "show", SOLD)
     assert said.code == 4
     assert f"lead {SOLD} is queued" in said.complaint
+
+
+def test_the_story_foretells_what_will_be_done_by_rule(cli: Cli, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.hold(LEAD)
+    assert "nothing by itself" in cli("quarantine", "show", LEAD).out
+    monkeypatch.setenv("LEADBYTE_RELEASE_WHEN_FIELDS", "shoe size")
+    monkeypatch.setenv("LEADBYTE_REJECT_AFTER_DAYS", "3")
+    load_settings.cache_clear()
+    said = cli("quarantine", "show", LEAD).out
+    assert "released once these fields are there: shoe size (LEADBYTE_RELEASE_WHEN_FIELDS), unless" in said
+    assert "UTC (LEADBYTE_REJECT_AFTER_DAYS), unless somebody acts before" in said

@@ -13,6 +13,7 @@ from worker import runtime
 from worker.domain.backoff import LadderSchedule, delay_after_not_yet
 from worker.domain.lifecycle import State
 from worker.scheduling import plan_hints
+from worker.settings import load_settings
 
 LEAD = "sandbox-quarantined-0001"
 SECRET = "PLANTED-value-77"
@@ -112,3 +113,16 @@ def test_a_lead_that_is_hurried_is_not_looked_at_as_seldom_as_held_ones_are() ->
 
     assert wait(is_hurried=False) == timedelta(minutes=5)
     assert wait(is_hurried=True) == timedelta(seconds=3)
+
+
+def test_the_sweep_acts_by_rule_where_one_is_configured(
+    stage: Stage, tasks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.hold(LEAD)
+    stage.sql("update resolver.outcomes set fields_present = '{postcode}'")
+    assert tasks.sweep_leases.run() == "rescued:0 parked:0"
+    monkeypatch.setenv("LEADBYTE_RELEASE_WHEN_FIELDS", "Postcode")
+    load_settings.cache_clear()
+    runtime.read_accounts.cache_clear()
+    assert tasks.sweep_leases.run() == "rescued:0 parked:0 release:1"
+    assert tasks.sweep_leases.run() == "rescued:0 parked:0"
