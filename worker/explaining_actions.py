@@ -68,7 +68,7 @@ def say_open_actions(lead: Row) -> str:
     if not lead["actions"]:
         return ""
     said = (f"{name_action(row)} by {row['requested_by']} {_say_standing(row)}" for row in lead["actions"])
-    return f" {'; '.join(said)}: `lead-resolver quarantine show {lead['queue_id']}` tells more."
+    return f" Acted upon: {'; '.join(said)}; `lead-resolver quarantine show {lead['queue_id']}` tells more."
 
 
 def tell_story(rows: Sequence[Row], holds: Sequence[Row]) -> list[Moment]:

@@ -219,6 +219,10 @@ def test_waiting_for_what_was_refused_or_waits_for_a_person_says_so(cli: Cli, st
     assert unsure.code == 8
     assert "1 waiting for a person" in unsure.err
     assert "lead-resolver quarantine resolve 2 --done" in unsure.out
+    behind = cli("quarantine", "release", OTHER, "--wait")
+    assert behind.code == 8
+    assert "1 behind an earlier action that waits for a person" in behind.err
+    assert "lead-resolver quarantine resolve 2 --done" in behind.out
 
 
 def test_waiting_for_another_way_out_than_was_asked_for_does_not_end_well(cli: Cli, stage: Stage) -> None:

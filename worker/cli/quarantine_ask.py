@@ -130,21 +130,20 @@ def _ask(
         by_id = {one.id: one for one in done}
         for item in batch:
             if isinstance(item, Refusal):
-                totals.counts["refused"] += 1
-                _say_refused(None, item.line, item.reason)
+                _note(wish, totals, Requested("", None, "refused", item.reason), item.line)
             elif (one := by_id.pop(make_storable(item.queue_id), None)) is not None:  # one given twice is told once
-                totals.counts[one.outcome] += 1
                 _note(wish, totals, one, item.line)
         yield done
 
 
 def _note(wish: Wish, totals: _Totals, one: Requested, line: int | None) -> None:
+    totals.counts[one.outcome] += 1
     totals.unknown += one.is_unknown
     if one.action_id is not None and not wish.dry_run:
         totals.actions[one.action_id] = one.id
     if wish.as_json:
         number = None if wish.dry_run and one.outcome == "requested" else one.action_id
-        totals.asked.append({**asdict(one), "action_id": number})
+        totals.asked.append({**asdict(one), "id": one.id or None, "line": line, "action_id": number})
     if one.outcome == "refused":
         _say_refused(one.id, line, one.said)
     elif not wish.as_json:
@@ -165,9 +164,9 @@ def _say_asked(wish: Wish, one: Requested) -> None:
     console.print(said, soft_wrap=True)
 
 
-def _say_refused(given: str | None, line: int | None, said: str) -> None:
+def _say_refused(given: str, line: int | None, said: str) -> None:
     where = "" if line is None else f"line {line}: "
-    quoted = "" if given is None or given in said else f"{given[:_LONGEST_QUOTE]!a}: "
+    quoted = "" if given in said else f"{given[:_LONGEST_QUOTE]!a}: "
     print_error(f"{where}{quoted}{said}")
 
 

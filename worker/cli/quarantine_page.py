@@ -84,7 +84,7 @@ def _print_lead(rows: Sequence[Row], *, several: bool) -> None:
     first = rows[0]
     now = first["now"]
     queue_id = escape(first["queue_id"] or "(no lead known here)")
-    held_id = f"[dim]quarantine ID[/] {first['quarantine_id'] or 'not told'}"
+    held_id = f"[dim]quarantine ID[/] {escape(say_value(first['quarantine_id'] or 'not told'))}"
     account = f"  [dim]{escape(first['account'])}[/]" if several else ""
     out.print(f"{queue_id}  {held_id}{account}  {_say_hold(first)}", soft_wrap=True)
     for row in rows:
@@ -105,7 +105,7 @@ def _print_action(row: Row, now: datetime) -> None:
 
 
 def _print_head(row: Row) -> None:
-    held = f"  [dim]quarantine ID[/] {row['quarantine_id'] or 'not told'}"
+    held = f"  [dim]quarantine ID[/] {escape(say_value(row['quarantine_id'] or 'not told'))}"
     state = style_state(row["lead_state"]) if row["lead_state"] else "[dim]its lead is not known here[/]"
     name = f"[bold]{escape(row['queue_id'])}[/]" if row["queue_id"] else "[bold]held lead[/]"
     out.print(f"{name}  {state}{held}  [dim]account {escape(row['account'])}[/]", soft_wrap=True)
@@ -135,7 +135,7 @@ def _say_what_is_next(rows: Sequence[Row], coming: Sequence[str]) -> Iterator[st
     if latest["held_since"] is None:
         yield "nothing: it is no longer held, and no action on it is open"
         return
-    given = latest["queue_id"] or latest["quarantine_id"]
+    given = escape(say_value(latest["queue_id"] or latest["quarantine_id"]))
     for what in coming:
         yield escape(f"{what}, unless somebody acts before")
     if not coming:

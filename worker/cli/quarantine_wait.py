@@ -34,12 +34,13 @@ class Awaited:
     def show(self) -> None:
         """A line for each, and what to do about those that wait for a person."""
         for action in self.actions:
-            why = say_why(action)
+            behind = action["waits_behind"]
+            why = f"waits until action {behind} on this lead is concluded" if behind else say_why(action)
             said = f"[dim]: {escape(say_value(why))}[/]" if why else ""
             state = style_action_state(action["action_state"])
             out.print(f"{state}  {escape(action['id'])}  {action['action']}{said}", soft_wrap=True)
-            if action["waits_for_person"]:
-                print_commands(action["action_id"])
+            if number := action["action_id"] if action["waits_for_person"] else action["waits_behind"]:
+                print_commands(number)
 
     def check(self) -> None:
         """NotConfirmedError unless all are confirmed."""
@@ -78,7 +79,9 @@ def _look(engine: Engine, ids: Mapping[int, str]) -> list[Row]:
 
 
 def _has_ended(action: Mapping[str, Any]) -> bool:
-    return action["waits_for_person"] or action["action_state"] in {"confirmed", "refused"}
+    """Or waits for a person, which may take longer than anybody waits here."""
+    is_stuck = action["waits_for_person"] or action["waits_behind"] is not None
+    return is_stuck or action["action_state"] in {"confirmed", "refused"}
 
 
 def _find_end(action: Mapping[str, Any], kind: Kind) -> str:
@@ -86,6 +89,8 @@ def _find_end(action: Mapping[str, Any], kind: Kind) -> str:
         return f"not to {kind}, but to {action['action']}"
     if action["waits_for_person"]:
         return "waiting for a person"
+    if action["waits_behind"]:
+        return "behind an earlier action that waits for a person"
     return "not sent yet" if action["action_state"] == "requested" else str(action["action_state"])
 
 

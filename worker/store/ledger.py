@@ -76,7 +76,10 @@ _OPEN = text(f"""
     from resolver.actions b where b.lead_id = :lead_id and b.state not in ('confirmed', 'refused') order by b.id
 """)
 _PROGRESS = text(f"""
-    select b.id as action_id, b.kind as action, b.state as action_state, b.message, {_WAITS} as waits_for_person
+    select b.id as action_id, b.kind as action, b.state as action_state, b.message, {_WAITS} as waits_for_person,
+        (select min(f.id) from resolver.actions f
+         where b.state = 'requested' and f.account_id = b.account_id and f.quarantine_id = b.quarantine_id
+            and f.id < b.id and f.state = 'unsure' and f.next_try_at is null) as waits_behind
     from resolver.actions b where b.id = any(:ids)
 """)
 
@@ -111,5 +114,5 @@ def list_open_actions(connection: Connection, lead_id: int) -> list[Row]:
 
 
 def read_progress(connection: Connection, action_ids: Collection[int]) -> list[Row]:
-    """How far these actions have come."""
+    """How far these actions have come; `waits_behind`: an earlier one on the lead, which waits for a person."""
     return [dict(row) for row in connection.execute(_PROGRESS, {"ids": list(action_ids)}).mappings()]

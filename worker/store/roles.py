@@ -7,7 +7,7 @@ from collections.abc import Mapping
 # What each role is for, and the right to it.
 RIGHTS = {
     "lead_reporting": ("usage on schema reporting", "select on all tables in schema reporting"),
-    "lead_intake": ("execute on function public.track_lead",),
+    "lead_intake": ("execute on function public.track_lead, public.request_quarantine_action",),
 }
 
 
