@@ -25,6 +25,7 @@ from worker.store.ticks import take_duty
 log = structlog.get_logger(__name__)
 
 EVERY = timedelta(seconds=55)  # the sweep comes by every ten seconds
+_MOST_LOGGED = 20
 LONGEST_SECONDS = 10.0  # of one round; what is left then has its turn in another
 
 
@@ -54,7 +55,10 @@ def _apply(engine: Engine, account: Account, until: float) -> Counter[str]:
             )  # fmt: skip
             actions = [one.action_id for one in done if one.outcome == "requested"]
             asked[decision.kind] += len(actions)
-            log.info("policy_asked", account=account.name, action=decision.kind, actions=actions, why=decision.reason)
+            log.info(
+                "policy_asked", account=account.name, action=decision.kind, why=decision.reason, asked=len(actions),
+                actions=actions[:_MOST_LOGGED],
+            )  # fmt: skip
     return +asked
 
 
