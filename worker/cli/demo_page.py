@@ -91,9 +91,8 @@ def print_agreement(agreement: Agreement, *, quiet: bool = False) -> None:
 
 
 def _draw(now: Progress, total: int) -> Group:
-    done = total - now.waiting if now.submitted == total else now.submitted - now.waiting
     head = Text.assemble(
-        (f"{now.submitted}", "bold"), f" of {total} submitted   ", (f"{done}", "bold"), " settled   ",
+        (f"{now.submitted}", "bold"), f" of {total} submitted   ", (f"{now.final}", "bold"), " final   ",
         (f"{now.polls}", "bold"), " polls   ", (f"{now.elapsed_seconds:.0f} s", "dim"),
     )  # fmt: skip
     counts = Table.grid(padding=(0, 2))
@@ -112,7 +111,7 @@ def _draw(now: Progress, total: int) -> Group:
 
 def _draw_actions(actions: Mapping[str, int]) -> Text:
     """How far the actions have come: every step in its place, so that the eye finds it there again."""
-    line = Text("actions on held leads   ")
+    line = Text("actions  ")
     for step in _WAY_OF_AN_ACTION:
         count = actions.get(step, 0)
         line.append("" if step == _WAY_OF_AN_ACTION[0] else " → ", style="dim")

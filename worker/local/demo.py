@@ -20,6 +20,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.engine import make_url
 
 from worker import intake
+from worker.domain.lifecycle import FINAL
 from worker.errors import LocalServerError
 from worker.local.agreement import name_state
 from worker.local.demo_report import DemoReport, read_demo_report
@@ -72,7 +73,12 @@ class Progress:
     @property
     def waiting(self) -> int:
         """Leads that neither have a verdict nor are held."""
-        return self.submitted - sum(self.states.get(state, 0) for state in _SETTLED)
+        return self.submitted - self.final - sum(self.states.get(state, 0) for state in ("abandoned", "quarantined"))
+
+    @property
+    def final(self) -> int:
+        """Leads with a verdict."""
+        return sum(self.states.get(state, 0) for state in FINAL)
 
     @property
     def acting(self) -> int:
@@ -87,7 +93,6 @@ class Progress:
         return " and ".join(said) or "returns: final leads are looked at again"
 
 
-_SETTLED = ("approved", "rejected", "returned", "abandoned", "quarantined")
 _UNDER_WAY = ("requested", "sent", "acknowledged", "unsure")
 
 

@@ -30,10 +30,10 @@ def find_wrong_effects(effects: Iterable[Effect], ledger: Iterable[Entry]) -> It
         mark = (str(effect["quarantine_id"]), effect["action"], tuple(sorted(effect.get("fields", ()))))
         by_anybody[mark] += 1
         by_us[mark] += effect["by"] == "api"
-    sent = Counter(mark for entry in entries if entry["sent_at"] is not None for mark in _list_marks(entry))
+    allowed = Counter(mark for entry in entries for mark in _list_allowed(entry))
     for mark, times in by_us.items():
-        if times > sent[mark]:
-            yield f"{_say(mark)} took effect {times} times, and the ledger has {sent[mark]} such action sent"
+        if times > allowed[mark]:
+            yield f"{_say(mark)} took effect {times} times; by the ledger, {allowed[mark]} times at most"
     for entry in entries:
         yield from _find_wrong_outcome(entry, by_us, by_anybody)
 
@@ -45,10 +45,16 @@ def _find_wrong_outcome(entry: Entry, by_us: Counter[_Mark], by_anybody: Counter
         # Where somebody in LeadByte may have been first, our own fields need not have arrived.
         expected = [*updates, decisive] if by_us[decisive] else [decisive]
         yield from (f"{said}, but {_say(mark)} took no effect" for mark in expected if not by_anybody[mark])
-    if state == "refused" and by_us[decisive]:
-        yield f"{said}, but took effect"
     if entry["sent_at"] is None and state not in {"requested", "refused"}:
         yield f"{said}, but was never sent"
+
+
+def _list_allowed(entry: Entry) -> list[_Mark]:
+    """The effects an action may have had: none before it was sent, nor the decisive one where it was refused."""
+    if entry["sent_at"] is None:
+        return []
+    marks = _list_marks(entry)
+    return marks[:-1] if entry["action_state"] == "refused" else marks
 
 
 def _list_marks(entry: Entry) -> list[_Mark]:
