@@ -20,6 +20,7 @@ from worker.local.demo_report import DemoReport
 
 _LINE_EVERY_SECONDS = 5.0
 _MOST_DIFFERENCES_SHOWN = 10
+_TOO_WIDE = frozenset({"median_seconds_to_resolve", "returned"})  # for 80 columns; both stand elsewhere
 _WAY_OF_AN_ACTION = ("requested", "sent", "acknowledged", "confirmed")
 _OFF_THE_WAY = {"refused": "red", "unsure": "yellow"}
 
@@ -43,7 +44,7 @@ def print_demo_report(report: DemoReport) -> None:
     """The report, and whether LeadByte agrees."""
     states = "  ".join(f"{style_state(state)} {count}" for state, count in sorted(report.states.items()))
     out.print(f"\n[bold]{report.leads} leads in {report.elapsed_seconds:.0f} s[/]   {states}\n")
-    print_report("campaign", report.campaigns, leave_out=frozenset({"median_seconds_to_resolve"}))
+    print_report("campaign", report.campaigns, leave_out=_TOO_WIDE)
     print_table(
         report.refusals, ["campaign", "result_code", "result_reason", "refused"], title="\nWhy leads were refused"
     )
@@ -61,7 +62,7 @@ def _print_remarks(report: DemoReport) -> None:
     if report.seconds_to_record_median is not None and report.seconds_to_record_p95 is not None:
         out.print(
             f"from resolved at LeadByte to recorded here: median {report.seconds_to_record_median:.1f} s, "
-            f"95th percentile {report.seconds_to_record_p95:.1f} s"
+            f"95 % within {report.seconds_to_record_p95:.1f} s"
         )
     if again := report.released_again:
         out.print(f"{_count_leads(again)} held a second time, and released again")

@@ -35,8 +35,8 @@ def print_json(value: object) -> None:
 
 # Headings that would be wider than what stands under them.
 _HEADINGS = {
-    "submitted": "leads", "accepted": "accept", "refused": "refuse", "quarantined": "held", "returned": "back",
-    "currency": "", "median_seconds_to_resolve": "secs",
+    "submitted": "leads", "accepted": "accept", "refused": "refuse", "quarantined": "held", "currency": "",
+    "median_seconds_to_resolve": "secs",
 }  # fmt: skip
 
 

@@ -45,7 +45,7 @@ LONGEST_SECONDS_A_LEAD = 0.05  # beyond the first few thousand it is the account
 HASTE = {
     "LEAD_RESOLVER_RECHECK_DAYS": "1",
     "LEAD_RESOLVER_RECHECK_EVERY_HOURS": "0.001",
-    "LEAD_RESOLVER_RECHECK_SHARE": "0.8",
+    "LEAD_RESOLVER_RECHECK_SHARE": "0.4",
     "LEAD_RESOLVER_ACTION_SETTLE_SECONDS": "10",
 }
 _SUBMIT_AT_ONCE = 100
@@ -205,7 +205,7 @@ def running_demo(tell: Callable[[str], None], seed: int = 1) -> Iterator[Demo]:
             "LEADBYTE_ACCOUNT": ACCOUNT,
             "LEADBYTE_API_KEY": KEY,
             "LEADBYTE_BASE_URL": sandbox.base_url,
-            "LEADBYTE_REQUESTS_PER_SECOND": "100",
+            "LEADBYTE_REQUESTS_PER_SECOND": "200",
             "LEADBYTE_CONCURRENCY": "8",
             "LEADBYTE_ACCOUNTS_FILE": "",
             "LEADBYTE_API_KEY_FILE": "",
