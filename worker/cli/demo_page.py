@@ -50,7 +50,8 @@ def print_demo_report(report: DemoReport) -> None:
     )
     print_table(report.buyers, ["buyer", "sold", "other", "revenue", "currency"], title="\nBuyers")
     print_table(report.deliveries, ["status", "reason", "deliveries"], title="\nDeliveries")
-    print_table(report.actions, ["action", "state", "count"], title="\nActions on held leads")
+    if report.actions:
+        print_table(report.actions, ["action", "state", "count"], title="\nActions on held leads")
     _print_remarks(report)
 
 
@@ -82,13 +83,17 @@ def print_agreement(agreement: Agreement, *, quiet: bool = False) -> None:
         print_error(wrong)
     said = f"{agreement.agreeing} of {agreement.leads} leads agree with LeadByte"
     if agreement.wrong_effects:
-        said += f"; {len(agreement.wrong_effects)} actions do not"
+        said += f"; differences about actions: {len(agreement.wrong_effects)}"
     elif agreement.effects:
-        said += f", and all {agreement.effects} effects of our actions"
+        said += f", and {_count_effects(agreement.effects)} of our actions"
     if not agreement.is_complete:
         raise DisagreementError(said)
     if not quiet:
         out.print(f"\n[bold green]{said}[/]")
+
+
+def _count_effects(count: int) -> str:
+    return "the one effect" if count == 1 else f"all {count} effects"
 
 
 def _draw(now: Progress, total: int) -> Group:
