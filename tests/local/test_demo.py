@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,12 +63,10 @@ def test_two_demos_at_once_both_agree_with_leadbyte(tmp_path: Path) -> None:
         started("demo", "--leads", "40", "--json", temp=tmp_path) as one,
         started("demo", "--leads", "40", "--json", "--seed", "2", temp=tmp_path) as other,
     ):
-        for demo in (one, other):
-            output, errors = demo.communicate(timeout=110)
-            assert demo.returncode == 0, errors
-            report = json.loads(output)
-            assert report["agreement"] == {"leads": 40, "agreeing": 40, "differences": {}}
-            assert sum(report["states"].values()) == 40
+        reports = [read_report(demo) for demo in (one, other)]
+    for report in reports:
+        check_report(report)
+    assert reports[0]["states"]["returned"] == 2  # as its seed has it
     assert list(tmp_path.iterdir()) == []
     wait_until(lambda: processes_of(tmp_path) == [])
 
@@ -151,6 +150,27 @@ def test_up_without_an_account_is_one_clear_line(tmp_path: Path) -> None:
     assert done.stderr.startswith("lead-resolver: LEADBYTE_ACCOUNT is not set")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "data").exists()
+
+
+def read_report(demo: subprocess.Popen[str]) -> dict[str, Any]:
+    output, errors = demo.communicate(timeout=110)
+    assert demo.returncode == 0, errors
+    report: dict[str, Any] = json.loads(output)
+    return report
+
+
+def check_report(report: dict[str, Any]) -> None:
+    """Every lead and every effect agrees; held leads were completed, released and rejected, and returns found."""
+    agreement = report["agreement"]
+    assert (agreement["leads"], agreement["agreeing"], agreement["differences"]) == (40, 40, {})
+    assert agreement["wrong_effects"] == []
+    assert sum(report["states"].values()) == 40
+    assert set(report["states"]) <= {"approved", "rejected", "returned", "quarantined"}
+    counts = {row["action"]: row["count"] for row in report["actions"]}
+    assert {row["state"] for row in report["actions"]} == {"confirmed"}
+    assert {"update and release", "reject"} <= set(counts)
+    # One that completes and releases in one has two effects.
+    assert agreement["effects"] == sum(counts.values()) + counts["update and release"]
 
 
 def ask(*arguments: str, **settings: str) -> str:

@@ -73,6 +73,9 @@ def sandbox(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8800,
     seed: Annotated[int, typer.Option(help="Chooses the leads' stories.")] = 1,
     median_seconds: Annotated[float, typer.Option(min=0.001, help="Median of each step of a lead's story.")] = 2.0,
+    return_seconds: Annotated[
+        float | None, typer.Option(min=0.001, help="Median from approval to return; three steps if not given.")
+    ] = None,
     account: Annotated[str, typer.Option(help="The account's name.")] = "sandbox",
     key: Annotated[str, typer.Option(help="The API key it takes.", envvar="SANDBOX_KEY")] = "sandbox-key",
     preset: Annotated[str, typer.Option(help="Mix of stories: everyday, demo or plain.")] = "everyday",
@@ -94,6 +97,7 @@ def sandbox(
             port=port,
             seed=seed,
             median_seconds=median_seconds,
+            return_seconds=return_seconds,
             account=account,
             key=key,
             preset=preset,

@@ -1,11 +1,16 @@
-"""Does our database say of each lead what LeadByte says? Compared field by field, for the demo and the tests."""
+"""Does our database say of each lead what LeadByte says? Compared field by field, for the demo and the tests.
+
+Neighbour: `worker.local.effects` compares the actions.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
+
+from worker.local.effects import find_wrong_effects
 
 Truth = Mapping[str, Any]
 Ours = Mapping[str, Any]
@@ -23,22 +28,40 @@ _STATES = {
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """The comparison with the sandbox's truth."""
+    """The comparison with the sandbox's truth: leads by queue ID, and every action that took effect there."""
 
     leads: int
     agreeing: int
     differences: dict[str, list[str]]
+    effects: int
+    wrong_effects: list[str]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there is no difference at all."""
+        return not self.differences and not self.wrong_effects
 
 
-def compare(truth: Mapping[str, Truth], ours: Mapping[str, Ours | None]) -> Agreement:
-    """Every lead of the truth against ours."""
+def compare(
+    truth: Mapping[str, Truth],
+    ours: Mapping[str, Ours | None],
+    effects: Collection[Mapping[str, Any]],
+    ledger: Iterable[Mapping[str, Any]],
+) -> Agreement:
+    """Every lead of the truth against ours, and every effect in the sandbox's log against the ledger of actions."""
     differences = {}
     for queue_id, lead in truth.items():
         mine = ours[queue_id]
         found = ["never recorded"] if mine is None else find_differences(lead, mine)
         if found:
             differences[queue_id] = found
-    return Agreement(len(truth), len(truth) - len(differences), differences)
+    wrong = list(find_wrong_effects(effects, ledger))
+    return Agreement(len(truth), len(truth) - len(differences), differences, len(effects), wrong)
+
+
+def name_state(status: str) -> str:
+    """Our word for a status of the sandbox's truth."""
+    return _STATES.get(status, status)
 
 
 def find_differences(truth: Truth, ours: Ours) -> list[str]:
@@ -49,7 +72,7 @@ def find_differences(truth: Truth, ours: Ours) -> list[str]:
         ours: one lead as `worker.store.inquiries.read_leads` gives it.
     """
     pairs = {
-        "state": (_STATES.get(truth["status"], truth["status"]), ours["state"]),
+        "state": (name_state(truth["status"]), ours["state"]),
         "campaign accepted": (truth["campaign_accepted"], ours["campaign_accepted"]),
         "result code": (truth["result_code"], ours["result_code"]),
         "lead ID": (_text(truth["lead_id"]), ours["lead_id"]),

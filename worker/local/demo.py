@@ -1,7 +1,8 @@
 """The whole product on this machine, against the sandbox, checked against the sandbox's own truth.
 
-Each step is what a real installation does: servers, migration, processes, `POST /leads`, intake, polling, reports.
-Neighbours: `worker.local.stack` (which processes), `worker.cli.demo_page` (what a person sees).
+Each step is what a real installation does: servers, migration, processes, `POST /leads`, intake, polling, actions.
+Neighbours: `worker.local.stack` (which processes), `worker.local.operator` (who acts on held leads),
+`worker.local.demo_report` (what came of it), `worker.cli.demo_page` (what a person sees).
 """
 
 from __future__ import annotations
@@ -14,49 +15,57 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median, quantiles
-from typing import Any
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Engine, text
 from sqlalchemy.engine import make_url
 
 from worker import intake
+from worker.domain.lifecycle import FINAL
 from worker.errors import LocalServerError
-from worker.local.agreement import Agreement, compare
+from worker.local.agreement import name_state
+from worker.local.demo_report import DemoReport, read_demo_report
 from worker.local.folder import claim_data_folder
+from worker.local.operator import Operator
 from worker.local.ports import choose_free_port
 from worker.local.postgres import EmbeddedPostgres
 from worker.local.processes import ChildSpec, Launcher
 from worker.local.redis import EmbeddedRedis
 from worker.local.stack import FlowerPage, child_environment, choose_flower_page, list_processes, write_environment
 from worker.sandbox import SandboxClient
-from worker.store import inquiries
 from worker.store.db import open_engine, transaction
 from worker.store.migrate import migrate_to_head
 
 ACCOUNT = "sandbox"
 KEY = "sandbox-key"  # of the sandbox: it opens nothing else
 MEDIAN_SECONDS = 2.0
+RETURN_SECONDS = 4.0  # for a return in real life it is days
 LONGEST_SECONDS = 300.0
-# Stories that end only after somebody acted, or days later, have no place in a minute.
-LEFT_OUT = ("returned", "requarantined")
+LONGEST_SECONDS_A_LEAD = 0.05  # beyond the first few thousand it is the account's budget that takes the time
+# What takes days in real life has a minute here: looks for returns, and for what became of an unanswered action.
+HASTE = {
+    "LEAD_RESOLVER_RECHECK_DAYS": "1",
+    "LEAD_RESOLVER_RECHECK_EVERY_HOURS": "0.001",
+    "LEAD_RESOLVER_RECHECK_SHARE": "0.4",
+    "LEAD_RESOLVER_ACTION_SETTLE_SECONDS": "10",
+}
 _SUBMIT_AT_ONCE = 100
+_PATIENCE_WITH_TRUTH = 5  # times as long as telling it takes: the sandbox has leads to answer for
 
 _PROGRESS = text("""
     select state, count(*) as leads, sum(polls)::bigint as polls from reporting.leads group by state
 """)
-_RECORDED = text("""
-    select queue_id, extract(epoch from max(at))::double precision as recorded_at
-    from reporting.events where to_state in ('approved', 'rejected', 'returned') and from_state <> to_state
-    group by queue_id
+_ACTIONS = text("""
+    select action_state, count(*) from reporting.quarantine where action_id is not null group by action_state
 """)
+_STATES = text("select queue_id, state, quarantine_id from reporting.leads")
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the demo is: leads by state, polls made, seconds since the first submission."""
+    """How far the demo is: leads and actions by state, polls made, seconds since the first submission."""
 
     states: dict[str, int]
+    actions: dict[str, int]
     polls: int
     elapsed_seconds: float
     submitted: int
@@ -64,27 +73,27 @@ class Progress:
     @property
     def waiting(self) -> int:
         """Leads that neither have a verdict nor are held."""
-        return self.submitted - sum(self.states.get(state, 0) for state in _SETTLED)
+        return self.submitted - self.final - sum(self.states.get(state, 0) for state in ("abandoned", "quarantined"))
+
+    @property
+    def final(self) -> int:
+        """Leads with a verdict."""
+        return sum(self.states.get(state, 0) for state in FINAL)
+
+    @property
+    def acting(self) -> int:
+        """Actions that have not come to their end."""
+        return sum(self.actions.get(state, 0) for state in _UNDER_WAY)
+
+    @property
+    def waits_for(self) -> str:
+        """What is still to come, in words."""
+        awaited = [(self.waiting, "verdict"), (self.acting, "action")]
+        said = [f"{count} {what}{'s' * (count != 1)}" for count, what in awaited if count]
+        return " and ".join(said) or "returns: final leads are looked at again"
 
 
-_SETTLED = ("approved", "rejected", "returned", "abandoned", "quarantined")
-
-
-@dataclass(frozen=True, slots=True)
-class DemoReport:
-    """What the demo found, as rows for tables or JSON."""
-
-    leads: int
-    elapsed_seconds: float
-    campaigns: list[inquiries.Row]
-    refusals: list[inquiries.Row]
-    buyers: list[inquiries.Row]
-    deliveries: list[inquiries.Row]
-    states: dict[str, int]
-    polls_per_lead: float
-    seconds_to_record_median: float | None
-    seconds_to_record_p95: float | None
-    agreement: Agreement
+_UNDER_WAY = ("requested", "sent", "acknowledged", "unsure")
 
 
 @dataclass(slots=True)
@@ -96,9 +105,11 @@ class Demo:
     page: FlowerPage
     folder: Path
     environment: dict[str, str]
+    operator: Operator
     _checks: list[Callable[[], None]] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic)
     _submitted: int = 0
+    _next_truth_at: float = 0.0
 
     def submit(self, count: int) -> Iterator[Progress]:
         """Submit leads as a capture site would, and record the queue IDs that come back."""
@@ -110,19 +121,23 @@ class Demo:
             yield self.look()
 
     def watch(self) -> Iterator[Progress]:
-        """Look twice a second until every lead has its verdict or is held, there and here.
+        """Act on held leads and look twice a second, until nothing more is to come, there or here.
 
         Raises:
-            LocalServerError: a process died, or some leads got no verdict within LONGEST_SECONDS.
+            LocalServerError: a process died, or leads or actions came to no end in all the time there is.
         """
+        longest_seconds = LONGEST_SECONDS + LONGEST_SECONDS_A_LEAD * self._submitted
         while True:
             self.check()
+            self.operator.take_turn()
             progress = self.look()
             yield progress
-            if progress.waiting == 0 and self._is_settled():
+            if progress.waiting == 0 and progress.acting == 0 and self._is_settled():
                 return
-            if progress.elapsed_seconds > LONGEST_SECONDS:
-                raise LocalServerError(f"{progress.waiting} leads have no verdict after {LONGEST_SECONDS:.0f} s")
+            if progress.elapsed_seconds > longest_seconds:
+                if not progress.waiting and not progress.acting:
+                    return  # there and here differ, and the report says where
+                raise LocalServerError(f"after {longest_seconds:.0f} s still waiting for {progress.waits_for}")
             time.sleep(0.5)
 
     def check(self) -> None:
@@ -134,34 +149,32 @@ class Demo:
         """How far it is now."""
         with transaction(self.engine) as connection:
             rows = connection.execute(_PROGRESS).all()
-        states = {row.state: row.leads for row in rows}
-        return Progress(states, sum(row.polls for row in rows), time.monotonic() - self._started, self._submitted)
+            actions: dict[str, int] = dict(connection.execute(_ACTIONS).tuples().all())
+        states, polls = {row.state: row.leads for row in rows}, sum(row.polls for row in rows)
+        return Progress(states, actions, polls, time.monotonic() - self._started, self._submitted)
 
     def report(self) -> DemoReport:
-        """The reports of the database, and the comparison with the sandbox's truth."""
-        progress = self.look()
-        truth = self.sandbox.truth()
-        with transaction(self.engine) as connection:
-            lags = sorted(_list_lags(truth, dict(connection.execute(_RECORDED).tuples().all())))
-            return DemoReport(
-                leads=self._submitted,
-                elapsed_seconds=round(progress.elapsed_seconds, 1),
-                campaigns=inquiries.read_report(connection, "campaign", None, None),
-                refusals=inquiries.read_refusals(connection),
-                buyers=inquiries.read_report(connection, "buyer", None, None),
-                deliveries=inquiries.read_delivery_counts(connection),
-                states=progress.states,
-                polls_per_lead=round(progress.polls / max(self._submitted, 1), 2),
-                seconds_to_record_median=round(median(lags), 2) if lags else None,
-                seconds_to_record_p95=round(quantiles(lags, n=20)[-1], 2) if len(lags) > 1 else None,
-                agreement=compare(truth, {lead: _read_one(connection, lead) for lead in truth}),
-            )
+        """What was found, compared with the sandbox's truth."""
+        now = self.look()
+        return read_demo_report(self.engine, self.sandbox, ACCOUNT, now.states, now.elapsed_seconds)
 
     def _is_settled(self) -> bool:
+        """Whether each lead is, there and here, in the same state, and either final or held and decided about."""
+        began_at = time.monotonic()
+        if began_at < self._next_truth_at:
+            return False
         truth = self.sandbox.truth()
-        ours = self.look().states
-        theirs = sum(lead["settled"] or lead["status"] == "Quarantined" for lead in truth.values())
-        return bool(theirs == self._submitted == sum(ours.values()))
+        self._next_truth_at = time.monotonic() + _PATIENCE_WITH_TRUTH * (time.monotonic() - began_at)
+        with transaction(self.engine) as connection:
+            ours = {row.queue_id: row for row in connection.execute(_STATES)}
+        return len(ours) == self._submitted == len(truth) and all(
+            ours[queue_id].state == name_state(lead["status"])
+            and (lead["settled"] or self._is_left_held(lead["quarantine_id"], ours[queue_id].quarantine_id))
+            for queue_id, lead in truth.items()
+        )
+
+    def _is_left_held(self, theirs: int | None, ours: str | None) -> bool:
+        return theirs is not None and str(theirs) == ours and ours in self.operator.decided
 
 
 @contextmanager
@@ -192,25 +205,26 @@ def running_demo(tell: Callable[[str], None], seed: int = 1) -> Iterator[Demo]:
             "LEADBYTE_ACCOUNT": ACCOUNT,
             "LEADBYTE_API_KEY": KEY,
             "LEADBYTE_BASE_URL": sandbox.base_url,
-            "LEADBYTE_REQUESTS_PER_SECOND": "100",
+            "LEADBYTE_REQUESTS_PER_SECOND": "200",
             "LEADBYTE_CONCURRENCY": "8",
             "LEADBYTE_ACCOUNTS_FILE": "",
             "LEADBYTE_API_KEY_FILE": "",
+            **HASTE,
         }
         write_environment(folder, settings)
         environment = child_environment(**settings)
         for process in list_processes(environment, page, worker_processes=2, restart=False):
             launcher.start(process)
         checks = [launcher.check, postgres.check, redis.check]
-        yield Demo(engine, sandbox, page, folder, environment, checks)
+        yield Demo(engine, sandbox, page, folder, environment, Operator(engine, sandbox, ACCOUNT), checks)
 
 
 def _start_sandbox(launcher: Launcher, seed: int) -> SandboxClient:
     port = choose_free_port()
     client = SandboxClient(f"http://127.0.0.1:{port}", KEY)
-    options = ("--port", str(port), "--seed", str(seed), "--median-seconds", str(MEDIAN_SECONDS), "--preset", "demo")
-    without = tuple(option for story in LEFT_OUT for option in ("--without", story))
-    argv = (sys.executable, "-m", "worker", "sandbox", *options, *without)
+    times = ("--median-seconds", str(MEDIAN_SECONDS), "--return-seconds", str(RETURN_SECONDS))
+    options = ("--port", str(port), "--seed", str(seed), "--preset", "demo", *times)
+    argv = (sys.executable, "-m", "worker", "sandbox", *options)
     launcher.start(ChildSpec("sandbox", argv, child_environment(), ready=lambda: _is_up(client)))
     return client
 
@@ -221,16 +235,3 @@ def _is_up(client: SandboxClient) -> bool:
     except OSError:
         return False
     return True
-
-
-def _read_one(connection: Connection, queue_id: str) -> inquiries.Row | None:
-    leads = inquiries.read_leads(connection, queue_id, ACCOUNT)
-    return leads[0] if leads else None
-
-
-def _list_lags(truth: dict[str, dict[str, Any]], recorded: dict[str, float]) -> Iterator[float]:
-    """Seconds from the moment LeadByte resolved a lead to the moment it was recorded here."""
-    for queue_id, at in recorded.items():
-        resolved = truth.get(queue_id, {}).get("resolved_unix")
-        if resolved is not None:
-            yield max(0.0, at - resolved)

@@ -132,4 +132,4 @@ class Sandbox:
         now = self.read_clock()
         for lead in leads:
             if lead.first_final_answer_at is None:
-                lead.first_final_answer_at = now
+                lead.first_final_answer_at, lead.polls_until_final = now, lead.polls

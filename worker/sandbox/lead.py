@@ -47,6 +47,7 @@ class Lead:
     quarantine_id: int | None = None
     polls: int = 0
     first_final_answer_at: float | None = None
+    polls_until_final: int | None = None
     fault: str | None = None
     faults_left: int | None = None
 

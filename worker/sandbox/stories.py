@@ -118,8 +118,8 @@ _EVERYDAY = {
 }
 PRESETS: dict[str, dict[str, int]] = {
     "everyday": _EVERYDAY,
-    # A demo has to end: every lead can reach its last stage.
-    "demo": {**_EVERYDAY, "approved": 38, "queued": 0},
+    # A demo has to end: every lead can reach its last stage. And it is to show a second hold, whoever is released.
+    "demo": {**_EVERYDAY, "approved": 36, "requarantined": 3, "queued": 0},
     "plain": {"approved": 80, "rejected-5": 20},
 }
 

@@ -27,6 +27,7 @@ def tell_truth(lead: Lead, now: float, settings: SandboxSettings) -> dict[str, A
         "resolved_at": None if snapshot.resolved_at is None else stamp(snapshot.resolved_at),
         "resolved_unix": snapshot.resolved_at,
         "polls": lead.polls,
+        "polls_until_final": lead.polls_until_final,
     }
 
 
