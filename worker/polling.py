@@ -18,7 +18,7 @@ from worker.accounts import Account
 from worker.asking import Batch, ends_the_batch
 from worker.domain.classify import Meaning
 from worker.domain.decide import Policy
-from worker.errors import SettingsError
+from worker.errors import DatabaseUnavailable, SettingsError
 from worker.failpoints import reach
 from worker.leadbyte.client import LeadByteClient
 from worker.retrying import retry_while_unavailable
@@ -142,8 +142,17 @@ class _Run:
             # With nothing under way there is nobody to wait for: what had no permit free a moment ago has one now.
             is_time = not self._batches or now >= self._claim_again_at.get(account.name, 0.0)
             if is_time and self._has_room(account):
-                found = self.claim(account)
+                found = self._try_to_claim(account)
                 self._claim_again_at[account.name] = 0.0 if found else now + CLAIM_AGAIN_SECONDS
+
+    def _try_to_claim(self, account: Account) -> bool:
+        """Claim, if Postgres lets us: when it is away, the answers under way are waited for, and it with them."""
+        try:
+            return self.claim(account)
+        except DatabaseUnavailable:
+            if not self._batches:
+                raise
+            return False
 
     def _has_room(self, account: Account) -> bool:
         """Whether the account's next batch is claimed now: before it is needed, so that the window is never empty.

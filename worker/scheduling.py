@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy import Connection, Engine
 
+from worker.errors import DatabaseUnavailable
 from worker.store.accounts import count_due_leads, pause_unconfigured
 from worker.store.action_looks import is_any_due
 from worker.store.db import read_clock, transaction
@@ -121,13 +122,19 @@ class PollTurn:
     def may_go_on(self) -> bool:
         """False once the slice is over, or answers have waited for a process to persist them: all may be polling."""
         now = time.monotonic()
-        if now >= self._look_at and now < self._until:
+        if self._look_at <= now < self._until:
             self._look_at = now + LOOK_EVERY_SECONDS
-            with transaction(self._engine) as connection:
-                waited = read_longest_wait(connection)
-            self.gave_way = waited is not None and waited > LONGEST_WAIT
+            self.gave_way = self._must_give_way()
             self._until = now if self.gave_way else self._until
         return now < self._until
+
+    def _must_give_way(self) -> bool:
+        try:
+            with transaction(self._engine) as connection:
+                waited = read_longest_wait(connection)
+        except DatabaseUnavailable:
+            return True  # nothing can be claimed either; what is under way is settled when Postgres is back
+        return waited is not None and waited > LONGEST_WAIT
 
     def may_hint(self) -> bool:
         """Whether the last hint was long enough ago: one persists all that waits, however many batches that is."""
