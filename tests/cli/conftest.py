@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.quarantine.conftest import make_stage, stage  # noqa: F401 - fixtures: held leads at a sandbox
+from worker.cli import output
 from worker.cli.app import run_command
 
 
@@ -32,6 +33,12 @@ class Said:
         assert line.startswith("lead-resolver: ")
         assert self.out == ""
         return line
+
+
+@pytest.fixture(autouse=True)
+def wide_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines are not broken, wherever the tests run."""
+    monkeypatch.setattr(output.out, "width", 200)
 
 
 @pytest.fixture

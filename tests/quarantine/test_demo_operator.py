@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.quarantine.held_stage import Stage
-from worker.local.operator import FIRST_HOLD, Operator
+from worker.local.desk import FIRST_HOLD, Operator
 
 LEADS = [f"sandbox-quarantined-{number:04}" for number in range(1, len(FIRST_HOLD) + 1)]
 

@@ -171,7 +171,8 @@ def _ask(session: requests.Session, request: Request, timeout_seconds: float) ->
         with session.get(
             request.url,
             headers=dict(request.headers),
-            timeout=(min(CONNECT_SECONDS, timeout_seconds), timeout_seconds),
+            # Only where it comes before the deadline: which of two equal moments is met first would be chance.
+            timeout=(CONNECT_SECONDS if timeout_seconds > CONNECT_SECONDS else None, timeout_seconds),
             allow_redirects=False,
             stream=True,
         ) as response:

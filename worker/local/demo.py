@@ -1,7 +1,7 @@
 """The whole product on this machine, against the sandbox, checked against the sandbox's own truth.
 
 Each step is what a real installation does: servers, migration, processes, `POST /leads`, intake, polling, actions.
-Neighbours: `worker.local.stack` (which processes), `worker.local.operator` (who acts on held leads),
+Neighbours: `worker.local.stack` (which processes), `worker.local.desk` (who acts on held leads),
 `worker.local.demo_report` (what came of it), `worker.cli.demo_page` (what a person sees).
 """
 
@@ -24,8 +24,8 @@ from worker.domain.lifecycle import FINAL
 from worker.errors import LocalServerError
 from worker.local.agreement import name_state
 from worker.local.demo_report import DemoReport, read_demo_report
+from worker.local.desk import Operator
 from worker.local.folder import claim_data_folder
-from worker.local.operator import Operator
 from worker.local.ports import choose_free_port
 from worker.local.postgres import EmbeddedPostgres
 from worker.local.processes import ChildSpec, Launcher
