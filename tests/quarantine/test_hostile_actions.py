@@ -14,12 +14,11 @@ SECRET = "Planted Person-77"
 
 def leave_and_return(stage: Stage) -> None:
     """The lead was released by somebody, and is held again under the ID it had."""
-    for old, new in (("quarantined", "queued"), ("queued", "quarantined")):
-        stage.sql(
-            "insert into resolver.lead_events (lead_id, at, from_state, to_state, cause) values (1, now(), %s, %s, 'x')",
-            old,
-            new,
-        )
+    insert = (
+        "insert into resolver.lead_events (lead_id, at, from_state, to_state, cause) values (1, now(), %s, %s, 'x')"
+    )
+    stage.sql(insert, "quarantined", "queued")
+    stage.sql(insert, "queued", "quarantined")
 
 
 def test_a_lead_held_again_under_the_same_id_is_not_acted_on_for_an_earlier_hold(stage: Stage) -> None:
