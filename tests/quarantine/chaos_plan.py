@@ -10,7 +10,7 @@ from worker.domain.actions import Kind
 from worker.sandbox import SandboxClient
 
 STORIES = {"quarantined": 6, "requarantined": 2, "heldunsold": 2}
-MARK = "Planted"  # in every field value, and to be found nowhere afterwards
+MARK = "Smuggled"  # in every field value, and to be found nowhere afterwards
 Oddity = Literal["", "unprocessed", "person"]
 _ODDITIES: list[Oddity] = ["", "unprocessed", "person"]
 _KINDS: dict[tuple[Kind, bool], int] = {

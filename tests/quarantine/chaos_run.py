@@ -29,6 +29,7 @@ from worker.sending import send_next
 
 SENDERS = 4
 SETTLE = timedelta(seconds=0.6)  # several times what the sandbox takes to show an effect
+_CALM_ROUNDS = 200  # at most, and far fewer as a rule
 PLACES = ("after_claim", "after_request", "before_commit", "after_record")
 _CUTS = {"pass": 45, "reset": 5, "swallow": 5, "within request": 10, "before answer": 8, "within answer": 8}
 # A round's faults at LeadByte, for so many calls of a hundred leads; of the last two once or twice are enough.
@@ -107,9 +108,9 @@ class Chaos:
         self.script_unprocessed()
         self._bury_dead()
 
-    def calm_down(self, rounds: int) -> None:
+    def calm_down(self) -> None:
         """Let everything come to its end, LeadByte being well again."""
-        for _ in range(rounds):
+        for _ in range(_CALM_ROUNDS):
             self._bury_dead()
             self._go_on(0.7, lambda: None)
             if not self.stage.sql(_UNFINISHED):
@@ -148,18 +149,19 @@ class Chaos:
                 pass
             persist_replies(self.stage.engine)
             follow_up(self.stage.engine, settle=SETTLE, follow=FOLLOW)
-            self._probe_parks()
-            time.sleep(0.05)
+            self._shorten_waits()
+            time.sleep(0.2)
 
     def _bury_dead(self) -> None:
         """Nobody sends now: leases, waits and pauses end at once."""
         self.stage.sql("update resolver.claims set lease_until = clock_timestamp()")
         self.stage.sql(f"update resolver.actions set next_try_at = {DUE} where next_try_at is not null")
-        self.stage.sql(f"update resolver.accounts set paused_until = {DUE} where paused_until is not null")
-        self._probe_parks()
+        self._shorten_waits()
         follow_up(self.stage.engine, settle=SETTLE, follow=FOLLOW)
 
-    def _probe_parks(self) -> None:
+    def _shorten_waits(self) -> None:
+        """A pause may be probed at once; whether it is respected is for others to test."""
+        self.stage.sql(f"update resolver.accounts set paused_until = {DUE} where paused_until is not null")
         self.stage.sql(f"update resolver.action_parks set probe_at = {DUE}")
 
     def _script_faults(self, number: int) -> None:
@@ -173,12 +175,16 @@ class Chaos:
             self.stage.box.script("@process", "403", 2)
             self.stage.box.script("@update", "403", 1)
 
+    @property
+    def unprocessed(self) -> list[str]:
+        """The leads of which LeadByte promises and forgets."""
+        return [plan.held for plan in self.plans if plan.oddity == "unprocessed"]
+
     def script_unprocessed(self) -> None:
         """Alone what is promised and never done goes on being so."""
         self.stage.box.clear_script()
-        for plan in self.plans:
-            if plan.oddity == "unprocessed":
-                self.stage.box.script(plan.held, "unprocessed")
+        for held in self.unprocessed:
+            self.stage.box.script(held, "unprocessed")
 
     def act_as_people(self) -> None:
         """People in LeadByte, who know nothing of us."""
@@ -212,7 +218,7 @@ class Chaos:
 # The lead's way, with values or without, decides whether a request waits behind one that waits for a person.
 _UNFINISHED = """
     select id from resolver.actions a where state = 'sent' or state = 'unsure' and next_try_at is not null
-        or state = 'acknowledged' and lead_id is not null and sent_at > clock_timestamp() - interval '2 s'
+        or state = 'acknowledged' and lead_id is not null and acknowledged_at > clock_timestamp() - interval '2 s'
         or state = 'requested' and not exists (
             select from resolver.actions b where b.quarantine_id = a.quarantine_id and b.id < a.id
                 and b.state = 'unsure' and b.next_try_at is null)

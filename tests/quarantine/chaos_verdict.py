@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,8 @@ from rich.table import Table
 
 from tests.quarantine.chaos_plan import MARK
 from tests.quarantine.chaos_run import Chaos
-from tests.quarantine.held_stage import Stage
+from tests.quarantine.held_stage import Sql
+from worker.sandbox import SandboxClient
 
 WAYS = {"release": "process", "reject": "reject", "update": "update"}
 _ROWS = """
@@ -41,33 +42,40 @@ class World:
         return any(self.effects[row["quarantine_id"], action, "person"] for action in ("process", "reject"))
 
 
-def read_world(stage: Stage) -> World:
+def read_world(box: SandboxClient) -> World:
     """After whatever is due has been carried out."""
-    stage.effects()
-    effects = Counter((str(e["quarantine_id"]), e["action"], e["by"]) for e in stage.box.actions())
-    asked = stage.box.calls()["quarantine_requests"]
+    box.advance(1)
+    box.act_as_person(1, "process")  # no such lead; it has the sandbox carry out what is due
+    effects = Counter((str(e["quarantine_id"]), e["action"], e["by"]) for e in box.actions())
+    asked = box.calls()["quarantine_requests"]
     requests = Counter({(held, action): times for held, many in asked.items() for action, times in many.items()})
     return World(effects, requests)
 
 
-def judge(chaos: Chaos) -> tuple[Counter[str], list[str]]:
-    """How many actions came to which end, and every violation as a sentence."""
-    world = read_world(chaos.stage)
-    rows = [row for (row,) in chaos.stage.sql(_ROWS)]
+def judge(
+    sql: Sql, box: SandboxClient, *, unprocessed: Collection[str] = (), resent: Collection[int] = ()
+) -> tuple[Counter[str], list[str]]:
+    """How many actions came to which end, and every violation as a sentence.
+
+    `unprocessed`: leads of which LeadByte promises and forgets; `resent`: actions that a person had sent again.
+    """
+    world = read_world(box)
+    rows = [row for (row,) in sql(_ROWS)]
     ends = Counter(f"{row['state']}: {_name_end(row, world)}" for row in rows)
-    found = [*_find_doubled(chaos, rows, world), *_find_lost(rows, world), *_find_values(chaos.stage)]
+    found = [*_find_doubled(rows, world, unprocessed, resent), *_find_lost(rows, world), *_find_values(sql)]
     return ends, found
 
 
-def _find_doubled(chaos: Chaos, rows: list[dict[str, Any]], world: World) -> Iterator[str]:
-    """Effects, and requests that reached the desk: of the sandbox's leads none can leave a hold twice by itself."""
+def _find_doubled(
+    rows: list[dict[str, Any]], world: World, unprocessed: Collection[str], resent: Collection[int]
+) -> Iterator[str]:
+    """Effects, and requests that reached the desk, where the second of two could do nothing any more."""
     asked: Counter[tuple[str, str]] = Counter()
     for row in rows:
         for action in {WAYS[row["kind"]], *(["update"] if row["field_names"] else [])}:
-            asked[row["quarantine_id"], action] += 1 + (row["id"] in chaos.resends)
-    unprocessed = {plan.held for plan in chaos.plans if plan.oddity == "unprocessed"}
+            asked[row["quarantine_id"], action] += 1 + (row["id"] in resent)
     for (held, action, by), times in world.effects.items():
-        if by == "api" and times > 1:
+        if by == "api" and times > (asked[held, action] if action == "update" else 1):
             yield f"doubled: {action} of {held} took effect {times} times"
     for (held, action), times in world.requests.items():
         if times > asked[held, action] and held not in unprocessed:
@@ -140,14 +148,12 @@ def _has_commands(row: dict[str, Any]) -> bool:
     return all(f"quarantine resolve {row['id']} --{word}`" in row["said"] for word in ("done", "resend"))
 
 
-def _find_values(stage: Stage) -> Iterator[str]:
+def _find_values(sql: Sql) -> Iterator[str]:
     """Where a field's value still stands, though its action needs it no more."""
-    for (table,) in stage.sql(_TABLES):
+    for (table,) in sql(_TABLES):
         kept = "action_id in (select id from resolver.actions where state in ('requested', 'unsure'))"
         where = f"not {kept}" if table == "action_fields" else "true"
-        ((times,),) = stage.sql(
-            f"select count(*) from resolver.{table} t where t::text ilike %s and {where}", f"%{MARK}%"
-        )
+        ((times,),) = sql(f"select count(*) from resolver.{table} t where t::text ilike %s and {where}", f"%{MARK}%")
         if times:
             yield f"leaked: values stand in {times} rows of {table}"
 
