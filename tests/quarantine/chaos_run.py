@@ -32,8 +32,9 @@ SETTLE = timedelta(seconds=0.6)  # several times what the sandbox takes to show 
 _CALM_ROUNDS = 200  # at most, and far fewer as a rule
 PLACES = ("after_claim", "after_request", "before_commit", "after_record")
 _CUTS = {"pass": 45, "reset": 5, "swallow": 5, "within request": 10, "before answer": 8, "within answer": 8}
-# A round's faults at LeadByte, for so many calls of a hundred leads; of the last two once or twice are enough.
-_FAULTS = {"500": 2.0, "503": 1.0, "lostrequest": 2.0, "error200": 0.5, "empty": 1.0, "429-wait1": 0.0, "403": 0.0}
+# How LeadByte treats the next calls, in a drawn order; "absent" leaves an action's answer as it is.
+_FAULTS = {"absent": 65, "500": 9, "503": 5, "lostrequest": 8, "lostreply": 5, "error200": 3, "empty": 3}
+_CALLS_A_SECOND = 30  # about
 
 
 class Died(BaseException):
@@ -99,7 +100,7 @@ class Chaos:
 
     def rage(self, number: int, seconds: float, *, meanwhile: Callable[[], None] = lambda: None) -> None:
         """A round in which everything may go wrong."""
-        self._script_faults(number)
+        self._script_faults(number, seconds)
         self.proxy.weights = {**_CUTS, "bad gateway": 4}  # type: ignore[dict-item]
         self.is_wild = True
         self._go_on(seconds, meanwhile)
@@ -164,16 +165,14 @@ class Chaos:
         self.stage.sql(f"update resolver.accounts set paused_until = {DUE} where paused_until is not null")
         self.stage.sql(f"update resolver.action_parks set probe_at = {DUE}")
 
-    def _script_faults(self, number: int) -> None:
-        for fault, share in _FAULTS.items():
-            if times := round(share * len(self.plans) / 100):
-                self.stage.box.script("@process", fault, times)
-                self.stage.box.script("@update", fault, max(1, times // 10))
-        if number % 3 == 2:
-            self.stage.box.script("*", "429-wait1", 1)
-        if number == 1:
-            self.stage.box.script("@process", "403", 2)
-            self.stage.box.script("@update", "403", 1)
+    def _script_faults(self, number: int, seconds: float) -> None:
+        drawn = self.chance.choices(list(_FAULTS), list(_FAULTS.values()), k=round(seconds * _CALLS_A_SECOND))
+        if number % 3 == 1:
+            drawn[:3] = ["429-wait1", "403", "403"]
+        for fault in drawn:
+            self.stage.box.script("@process", fault, 1)
+        for fault in drawn[:1] + drawn[3::10]:
+            self.stage.box.script("@update", fault, 1)
 
     @property
     def unprocessed(self) -> list[str]:

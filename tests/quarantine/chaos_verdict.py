@@ -13,6 +13,7 @@ from rich.table import Table
 from tests.quarantine.chaos_plan import MARK
 from tests.quarantine.chaos_run import Chaos
 from tests.quarantine.held_stage import Sql
+from worker.domain.actions import MOST_ATTEMPTS
 from worker.sandbox import SandboxClient
 
 WAYS = {"release": "process", "reject": "reject", "update": "update"}
@@ -63,6 +64,13 @@ def judge(
     rows = [row for (row,) in sql(_ROWS)]
     ends = Counter(f"{row['state']}: {_name_end(row, world)}" for row in rows)
     found = [*_find_doubled(rows, world, unprocessed, resent), *_find_lost(rows, world), *_find_values(sql)]
+    found += [
+        f"LOST, though nobody forgot it: {row}"
+        for row in rows
+        # Values travel several leads to a request; one that is forgotten has its companions forgotten as well.
+        if _name_end(row, world).startswith("overdue") and not row["field_names"]
+        and row["quarantine_id"] not in unprocessed
+    ]  # fmt: skip
     return ends, found
 
 
@@ -133,6 +141,8 @@ def _name_acknowledged(row: dict[str, Any], world: World) -> str:
 def _name_unsure(row: dict[str, Any], world: World) -> str:
     if not _has_commands(row):
         return "LOST, without a word to a person"
+    if row["attempts"] >= MOST_ATTEMPTS and not world.shows(row):
+        return "waits for a person: sent as often as may be, and never done"
     why = "no known queue ID" if row["lead_id"] is None else row["kind"] if row["kind"] == "update" else "both in one"
     if row["lead_id"] is not None and not row["field_names"]:
         return f"LOST to a person, though it could be looked up ({row['said']})"
