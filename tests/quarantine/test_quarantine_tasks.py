@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.quarantine.held_stage import DUE, Stage
+from worker import runtime
 from worker.domain.backoff import LadderSchedule, delay_after_not_yet
 from worker.domain.lifecycle import State
 from worker.scheduling import plan_hints
