@@ -6,7 +6,7 @@ Neighbours: `worker.domain.manners` holds the rules, `worker.store.accounts` the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import Connection
@@ -49,6 +49,13 @@ def mind_account(connection: Connection, account: str, claim: Claim, told: Seque
     return _press(connection, account, recorded.pressure, told, now) or is_paused
 
 
+def heed_throttling(connection: Connection, account: str, wait: timedelta, now: datetime) -> None:
+    """A request that was no poll was told to wait: pause the account, and ask it more gently afterwards."""
+    reason = f"LeadByte asked us to wait {wait.total_seconds():.0f} s"
+    pause(connection, account, PauseKind.THROTTLED, reason, now + wait)
+    _adjust(connection, account, read_pressure(connection, account).pressure, Answers(throttled=1), now)
+
+
 def pause(connection: Connection, account: str, kind: PauseKind, reason: str, until: datetime) -> None:
     """Pause the account and say so."""
     pause_account(connection, account, kind, reason, until)
@@ -67,13 +74,21 @@ def _press(connection: Connection, account: str, known: Pressure, told: Sequence
         strained=sum(t.is_strained and t.retry_after is None for t in told),
         throttled=sum(t.reading.meaning is Meaning.THROTTLED or t.retry_after is not None for t in told),
     )
-    pressure, rest = weigh_answers(known, answers, now)
-    if pressure != known:
-        save_pressure(connection, account, pressure)
-    if pressure.share < known.share:
-        log.warning("account_slowed_down", account=account, share=round(pressure.share, 2))
+    rest = _adjust(connection, account, known, answers, now)
     if rest is not None:
         said = next(t.reading.reason for t in told if t.is_strained)
         reason = f"LeadByte does not answer ({said}); probing every {rest.total_seconds():.0f} s whether it does again"
         pause(connection, account, PauseKind.TROUBLE, reason, now + rest)
     return rest is not None or answers.throttled > 0
+
+
+def _adjust(
+    connection: Connection, account: str, before: Pressure, answers: Answers, now: datetime
+) -> timedelta | None:
+    """Write down the pressure from now on; for how long to ask nothing at all, if the breaker opens."""
+    pressure, rest = weigh_answers(before, answers, now)
+    if pressure != before:
+        save_pressure(connection, account, pressure)
+    if pressure.share < before.share:
+        log.warning("account_slowed_down", account=account, share=round(pressure.share, 2))
+    return rest

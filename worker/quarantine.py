@@ -111,6 +111,8 @@ def request_actions(
 def _write_fields(fields: Mapping[str, FieldValue]) -> str:
     """As JSON that Postgres can read: were it to refuse some, its words would quote it."""
     for name, value in fields.items():
+        if make_storable(str(name)) != str(name):
+            raise UsageError("the name of a field holds a character that is none")
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if is_number and len(_write_number(value)) > _MOST_DIGITS:
             raise UsageError(f"the value of field {make_storable(str(name))[:80]!a} is no number of up to 40 digits")

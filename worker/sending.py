@@ -29,7 +29,7 @@ from worker.errors import SettingsError
 from worker.failpoints import reach
 from worker.leadbyte.acting import ActingClient, Item
 from worker.leadbyte.wire import decode_body
-from worker.manners import pause
+from worker.manners import heed_throttling, pause
 from worker.retrying import retry_while_unavailable
 from worker.store.accounts import PauseKind, resume_account
 from worker.store.action_looks import list_accounts_to_send
@@ -166,8 +166,7 @@ def _note_throttling(
     now: datetime,
 ) -> None:
     if any(v.outcome is Outcome.THROTTLED for v in verdicts.values()):
-        reason = f"LeadByte asked us to wait {wait.total_seconds():.0f} s"
-        pause(connection, account.name, PauseKind.THROTTLED, reason, now + wait)
+        heed_throttling(connection, account.name, wait, now)
     elif errand.slot.probe_until is not None and any(v.outcome in LET_IN for v in verdicts.values()):
         resume_account(connection, account.name, PROBED, no_later_than=errand.slot.probe_until)
 

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from sqlalchemy import Engine
 
 from tests.quarantine.held_stage import FOLLOW, Sql, Stage
+from worker import runtime
 from worker.accounts import Account
 from worker.domain.backoff import LadderSchedule
 from worker.domain.decide import Policy
@@ -43,3 +44,20 @@ def make_stage(engine: Engine, sql: Sql) -> Iterator[Callable[..., Stage]]:
 @pytest.fixture
 def stage(make_stage: Callable[..., Stage]) -> Stage:
     return make_stage()
+
+
+@pytest.fixture
+def tasks(stage: Stage, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("LEADBYTE_ACCOUNT", "sandbox")
+    monkeypatch.setenv("LEADBYTE_API_KEY", "sandbox-key")
+    monkeypatch.setenv("LEADBYTE_BASE_URL", stage.box.base_url)
+    runtime._open_engine.cache_clear()
+    # Late: importing it reads the settings.
+    from worker import tasks
+
+    monkeypatch.setattr(tasks, "_hint", lambda _task: None)  # nobody listens at that Redis
+    yield tasks
+    runtime.open_process_engine().dispose()
+    runtime._open_engine.cache_clear()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -17,23 +17,6 @@ from worker.settings import load_settings
 
 LEAD = "sandbox-quarantined-0001"
 SECRET = "PLANTED-value-77"
-
-
-@pytest.fixture
-def tasks(stage: Stage, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
-    monkeypatch.setenv("LEADBYTE_ACCOUNT", "sandbox")
-    monkeypatch.setenv("LEADBYTE_API_KEY", "sandbox-key")
-    monkeypatch.setenv("LEADBYTE_BASE_URL", stage.box.base_url)
-    runtime._open_engine.cache_clear()
-    # Late: importing it reads the settings.
-    from worker import tasks
-
-    monkeypatch.setattr(tasks, "_hint", lambda _task: None)  # nobody listens at that Redis
-    yield tasks
-    runtime.open_process_engine().dispose()
-    runtime._open_engine.cache_clear()
 
 
 def test_a_message_asks_and_another_sends(stage: Stage, tasks: Any) -> None:

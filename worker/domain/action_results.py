@@ -5,6 +5,7 @@ Neighbours: `worker.domain.action_answers` gives verdicts, `worker.store.actions
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,6 +14,7 @@ from worker.domain.action_answers import Outcome, Verdict
 from worker.domain.actions import PERMISSION, ActionState, DoneBy
 from worker.domain.answers import Silence
 from worker.domain.backoff import delay_after_failure
+from worker.domain.values import LONGEST_TEXT, read_text
 
 # What surely did not arrive: every other reason for silence comes after the first byte.
 NEVER_ARRIVED = frozenset({Silence.UNSENT, Silence.CONNECTION, Silence.TLS})
@@ -72,8 +74,20 @@ def conclude_sent(
 
 
 def hide_values(words: str, values: Iterable[object]) -> str:
-    """The words without the values sent: a refusal may quote what it refuses."""
-    for value in sorted({str(value) for value in values}, key=len, reverse=True):
+    """The words without the values sent: a refusal may quote what it refuses, in its own spelling, and be cut short."""
+    may_be_cut = len(words) >= LONGEST_TEXT
+    spellings = {spelling for value in map(str, values) for spelling in (value, read_text(value) or value)}
+    for value in sorted(spellings, key=len, reverse=True):
         if len(value) >= _SHORTEST_HIDDEN:
-            words = words.replace(value, "***")
+            words = re.sub(re.escape(value), "***", words, flags=re.IGNORECASE)
+            words = _hide_beginning(words, value) if may_be_cut else words
+    return words
+
+
+def _hide_beginning(words: str, value: str) -> str:
+    """Without what stands of the value where a sentence was cut."""
+    for length in range(min(len(value), LONGEST_TEXT), _SHORTEST_HIDDEN - 1, -1):
+        cut = re.compile(re.escape(value[:length]) + r"(?=; |$)", re.IGNORECASE)
+        if cut.search(words):
+            return cut.sub("***", words)
     return words

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 
 from worker.domain.actions import LEFT_STATES, ActionState, Followed, Look
 from worker.domain.lifecycle import State
-from worker.store.actions import drop_fields, hurry_leads
+from worker.store.actions import LEAVING, drop_fields, hurry_leads
 from worker.store.bulk import execute_many, unnest
 
 # Field values outlive their sending only where nobody can tell whether they arrived, and a person may have them sent
@@ -54,7 +54,6 @@ _ADOPT = text("""
     where a.next_try_at <= :now and a.lead_id is null and a.state in ('requested', 'unsure', 'acknowledged')
         and o.quarantine_id = a.quarantine_id and l.account_id = a.account_id
 """)
-_LEFT = ", ".join(f"'{state}'" for state in sorted(LEFT_STATES))
 _DUE = text(f"""
     select a.id, a.kind, a.state, a.field_names <> '{{}}' as has_fields, a.attempts, a.sent_at, a.unsure_at,
         a.held_seen_at, a.follow_until, a.message, a.lead_id, l.state as lead_state,
@@ -68,13 +67,12 @@ _DUE = text(f"""
     left join lateral (
         select coalesce(r.received_at, e.at) as at
         from resolver.lead_events e left join resolver.replies r on r.id = e.reply_id
-        where e.lead_id = a.lead_id and e.id > a.since_event and e.from_state = 'quarantined'
-            and (e.to_state in ({_LEFT}) or e.cause like 'held again%')
+        where {LEAVING}
         order by e.id limit 1
     ) e on true
     where a.next_try_at <= :now and (a.state in ('unsure', 'acknowledged')
         or a.state = 'requested' and (l.state not in ('quarantined', 'abandoned')
-            or o.quarantine_id <> a.quarantine_id))
+            or o.quarantine_id <> a.quarantine_id or e.at is not null))
     order by a.next_try_at limit 500 for update of a skip locked
 """)
 _LOOK_COLUMNS = {

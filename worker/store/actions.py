@@ -14,7 +14,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, text
 
 from worker.domain.action_results import Result
-from worker.domain.actions import ActionState, Kind
+from worker.domain.actions import LEFT_STATES, ActionState, Kind
 from worker.store.bulk import execute_many, unnest
 from worker.store.claims import LEASE
 
@@ -48,6 +48,12 @@ _COMPLAIN = text(
 )
 
 _QUARANTINE_IDS = text("select id, quarantine_id from resolver.actions where id = any(:ids)")
+_LEFT = ", ".join(f"'{state}'" for state in sorted(LEFT_STATES))
+# Of an action `a`: the events by which its lead left the hold that it was asked for in.
+LEAVING = f"""
+    e.lead_id = a.lead_id and e.id > a.since_event and e.from_state = 'quarantined'
+        and (e.to_state in ({_LEFT}) or e.cause like 'held again%')
+"""
 
 _SHAPE = "case when a.kind = 'update' then 'update' when a.field_names <> '{}' then 'both' else 'process' end"
 # Only what its lead's earlier actions have made way for, and only while the lead is held as it was when this was asked
@@ -58,7 +64,9 @@ _DUE = f"""
     left join resolver.outcomes o on o.lead_id = a.lead_id
     where a.account_id = :account and a.state = 'requested' and a.next_try_at <= :now and {_SHAPE} = any(:shapes)
         and (a.lead_id is null
-            or l.state in ('quarantined', 'abandoned') and o.quarantine_id = a.quarantine_id)
+            or l.state in ('quarantined', 'abandoned') and o.quarantine_id = a.quarantine_id
+                -- Held anew under the same ID, it is another hold, for which nobody asked.
+                and not exists (select from resolver.lead_events e where {LEAVING}))
         and not exists (
             select from resolver.actions b
             where b.account_id = a.account_id and b.quarantine_id = a.quarantine_id and b.id < a.id
@@ -72,7 +80,9 @@ _UNDER_WAY = text("""
 """)
 _CLAIM = text(f"""
     update resolver.actions c
-    set state = 'sent', attempts = c.attempts + 1, token = :token, sent_at = :now, next_try_at = :until,
+    set state = 'sent', attempts = c.attempts + 1, token = :token, next_try_at = :until,
+        -- The first that may have arrived: what happened since then may be our doing.
+        sent_at = case when c.attempts > 0 then c.sent_at else cast(:now as timestamptz) end,
         unsure_at = null, held_seen_at = null, message = null
     from resolver.actions d left join resolver.action_fields f on f.action_id = d.id
         left join resolver.watches w on w.lead_id = d.lead_id
