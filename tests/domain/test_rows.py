@@ -79,6 +79,15 @@ def test_a_map_of_bare_words_is_a_map_by_id() -> None:
     assert buyers == (Buyer("12", "12", status="Sold"), Buyer("13", "13", status="Unsold"))
 
 
+def test_a_map_of_bare_words_may_be_by_name_where_the_words_can_mean_nothing_else() -> None:
+    buyers = read_buyers([{"buyers": {"Acme Ltd": "Sold", "Marlow": "unsold"}}])
+    assert buyers == (
+        Buyer("Acme Ltd", name="Acme Ltd", status="Sold"),
+        Buyer("Marlow", name="Marlow", status="unsold"),
+    )
+    assert read_buyers([{"buyers": {"company": "Sold", "contact": "Sold"}}]) == (Buyer("Sold", name="Sold"),)
+
+
 def test_the_positions_of_a_list_that_php_wrote_as_an_object_are_no_ids() -> None:
     buyers = read_buyers([{"buyers": {"0": {"name": "A"}, "2": {"name": "B"}}}])
     assert buyers == (Buyer("A", name="A"), Buyer("B", name="B"))

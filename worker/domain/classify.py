@@ -64,7 +64,7 @@ STATUS_WORDS: Mapping[str, State | None] = {
 NOT_FOUND_WORDS = frozenset({"notfound"})
 _STATUS_NAMES = ("status", "queuestatus", "leadstatus", "recordstatus")
 _RESPONSE_NAMES = ("response", "result", "details")
-_NOT_FOUND = re.compile(r"not found|no (such )?(record|lead|queue)|unknown queue|does ?n.t exist", re.IGNORECASE)
+_NOT_FOUND = re.compile(r"not (be )?found|no (such )?(record|lead|queue)|unknown queue|does ?n.t exist", re.IGNORECASE)
 _OK, _UNAUTHORIZED, _FORBIDDEN, _NO_SUCH, _TOO_MANY, _BROKEN = 200, 401, 403, 404, 429, 500
 
 

@@ -16,6 +16,7 @@ from worker.domain.facts import SOLD, Buyer, Delivery, Row
 from worker.domain.values import (
     JSON,
     Block,
+    fold_key,
     fold_keys,
     read_currency,
     read_currency_of,
@@ -23,6 +24,7 @@ from worker.domain.values import (
     read_id,
     read_money,
     read_text,
+    read_word,
 )
 
 MOST_ROWS = 200  # buyers or deliveries read of one lead; a longer list is no answer about one lead
@@ -32,7 +34,7 @@ _ROW_FIELDS = frozenset({
     "id", "bid", "name", "company", "reference", "status", "result", "sold", "issold", "revenue", "price", "buyerid",
     "deliveryid", "buyername",
 })  # fmt: skip
-
+_STATUS_WORDS = frozenset({"sold", "unsold", "returned", "assigned", "skipped"})  # seen in LeadByte's pages
 
 _BUYERS, _DELIVERIES = ("buyers", "buyer"), ("deliveries", "delivery")
 
@@ -172,11 +174,17 @@ def _is_block(value: JSON) -> bool:
 
 
 def _is_map(value: dict[str, JSON]) -> bool:
-    """A map by ID: of rows, or, where every key is a number, of bare status words."""
+    """A map by ID: of rows, or of bare status words; by name only of words that can mean nothing else."""
     first = next(iter(value.values()), None)
     if isinstance(first, dict):
         return all(isinstance(inner, dict) for inner in value.values())
-    return isinstance(first, str) and all(key.isdecimal() and isinstance(inner, str) for key, inner in value.items())
+    return isinstance(first, str) and all(
+        isinstance(inner, str) and (key.isdecimal() or _names_a_row(key, inner)) for key, inner in value.items()
+    )
+
+
+def _names_a_row(key: str, inner: str) -> bool:
+    return read_word(inner) in _STATUS_WORDS and fold_key(key) not in _ROW_FIELDS
 
 
 def _open_map(value: dict[str, JSON]) -> Iterator[Block]:
