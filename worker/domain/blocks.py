@@ -162,4 +162,6 @@ def _open_block(value: JSON) -> Block | None:
         ):  # a map by ID; the row's own ID wins over the key
             block = fold_keys(inner)
             return {**block, "id": key} if key.isdecimal() and read_id(block.get("id")) is None else block
+        if isinstance(inner, str) and key.isdecimal():
+            return {"id": key, "name": inner}
     return fold_keys(value) or None

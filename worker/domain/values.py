@@ -160,6 +160,16 @@ def read_word(value: JSON) -> str | None:
     return None if text is None else fold_key(text)[:64]
 
 
+def read_wrapped_text(value: JSON) -> str | None:
+    """A text, also that of `["Approved"]` and `{"name": "Approved"}`."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, dict):
+        inner = fold_keys(value)
+        value = next((inner[name] for name in ("status", "name", "value", "text") if name in inner), None)
+    return read_text(value)
+
+
 def read_currency(value: JSON) -> str | None:
     """`GBP`, or LeadByte's long form as it is (`Britain (United Kingdom), Pounds`)."""
     text = read_text(value)
