@@ -153,7 +153,8 @@ def test_an_answer_with_several_leads_gives_them_all() -> None:
     ("answer", "reason"),
     [
         ({"status": "Error", "message": "Bad\nkey"}, r"LeadByte refused the submission: 'Bad\nkey'"),
-        ({"status": "error", "errors": ["x"]}, "LeadByte refused the submission: 'no reason given'"),
+        ({"status": "error", "errors": ["x", {"message": "y"}]}, "LeadByte refused the submission: 'x; y'"),
+        ({"status": "error", "errors": []}, "LeadByte refused the submission: 'no reason given'"),
         ({"status": "Error", "message": "no", "results": []}, "LeadByte refused the submission: 'no'"),
         ({"status": "Success", "results": []}, "an object without queueId"),
         ({"status": "Success", "records": {"queueId": A}}, "an object without queueId"),

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from io import TextIOWrapper
 from itertools import chain
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
-from worker.domain.values import fold_key
+from worker.domain.complaints import join_words
+from worker.domain.values import JSON, fold_key
 from worker.intake import Refusal, Submission
 
 Item = Submission | Refusal
@@ -172,7 +173,8 @@ def _read_object(fields: Mapping[str, object], line: int | None, depth: int) -> 
     if queue_id is not None:
         yield Submission(str(fields[queue_id]), _read_reference(fields), line, answer={"records": [fields]})
     elif str(fields.get("status")).casefold() == "error":
-        reason = str(fields.get("message") or "no reason given")[:200]
+        errors = join_words(cast("JSON", fields.get("errors")))
+        reason = str(fields.get("message") or errors or "no reason given")[:200]
         yield Refusal(line, f"LeadByte refused the submission: {reason!a}")
     else:
         yield Refusal(line, "an object without queueId")

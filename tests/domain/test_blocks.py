@@ -69,6 +69,7 @@ def test_a_delivery_is_read_from_each_place_under_each_name(place: str, name: st
         ({"": {"reference": "SOL"}}, Named("SOL", None)),
         ({"": {"id": "", "reference": "SOL", "name": "-"}}, Named("SOL", None)),
         ({"": "Solar"}, Named(None, "Solar")),
+        ({"": {"565": "Solar"}}, Named("565", "Solar")),
         ({"": "Solar", "Id": 565}, Named("565", "Solar")),
         ({"Name": "Solar", "_id": "565"}, Named("565", "Solar")),
         ({"": {"x": 1}, "Name": "Solar"}, Named(None, "Solar")),

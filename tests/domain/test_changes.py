@@ -20,6 +20,7 @@ KNOWN = Facts(campaign_accepted=True, sold=True, buyers=(SOLD,), revenue=Decimal
         ({}, ""),
         ({"campaign": Named("5"), "quarantine_id": "7", "result_reason": "x", "lead_id": "8"}, ""),
         ({"revenue": Decimal("12.000000")}, ""),
+        ({"buyers": (replace(SOLD, status="SOLD"),)}, ""),
         ({"revenue": Decimal("0.5")}, "revenue 12.00 → 0.50 (GBP)"),
         ({"payout": Decimal("0.125")}, "payout not told → 0.125 (GBP)"),
         ({"sold": False, "revenue": Decimal(0)}, "revenue 12.00 → 0.00 (GBP), sold yes → no"),

@@ -204,6 +204,21 @@ PUBLISHED: dict[str, tuple[str, State | None, Facts]] = {
         State.APPROVED,
         Facts(campaign_accepted=True, lead_id="7", sold=True),
     ),
+    "quarantined, with its ID in a block within another": (
+        poll("Quarantined", {"details": {"quarantine": {"id": 8419715}}}),
+        State.QUARANTINED,
+        Facts(quarantine_id="8419715"),
+    ),
+    "quarantined, with a list of its one ID": (
+        poll("Quarantined", None, quarantineIds=[8419715]),
+        State.QUARANTINED,
+        Facts(quarantine_id="8419715"),
+    ),
+    "quarantined, with a list of several IDs": (
+        poll("Quarantined", None, quarantineIds=[8419715, 8419716]),
+        State.QUARANTINED,
+        Facts(),
+    ),
     "quarantined, with its ID in a sentence": (
         poll("Quarantined", {"info": ["Quarantine ID '2932682' held"]}),
         State.QUARANTINED,
@@ -331,6 +346,7 @@ STRANGER = {**OURS, "queueId": "ac1e0206-00000000-62ce91e7-ffff-00000000", "stat
         {"records": [{**OURS, "queueId": f" {QUEUE_ID}\n"}]},
         {"records": [{**OURS, "queueId": "", "queueRef": QUEUE_ID}]},
         {"records": [{**OURS, "queueId": None, "id": QUEUE_ID}]},
+        {"records": [{"status": "Approved", "response": {"queueId": QUEUE_ID, "code": 1, "leadId": 7}}]},
         {"records": [{**OURS, "queueId": QUEUE_ID.upper(), "status": "Rejected"}, OURS]},
     ],
     ids=repr,

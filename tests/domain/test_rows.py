@@ -79,6 +79,31 @@ def test_a_map_of_bare_words_is_a_map_by_id() -> None:
     assert buyers == (Buyer("12", "12", status="Sold"), Buyer("13", "13", status="Unsold"))
 
 
+def test_a_map_of_bare_words_may_be_by_name_where_the_words_can_mean_nothing_else() -> None:
+    buyers = read_buyers([{"buyers": {"Acme Ltd": "Sold", "Marlow": "unsold"}}])
+    assert buyers == (
+        Buyer("Acme Ltd", name="Acme Ltd", status="Sold"),
+        Buyer("Marlow", name="Marlow", status="unsold"),
+    )
+    assert read_buyers([{"buyers": {"company": "Sold", "contact": "Sold"}}]) == (Buyer("Sold", name="Sold"),)
+
+
+@pytest.mark.parametrize("kind", ["buyer", "delivery"])
+@pytest.mark.parametrize("status", ["Sold", ["Sold"], {"name": "Sold"}])
+@pytest.mark.parametrize("name", ["status", "{}Status"])
+def test_a_status_is_read_however_it_is_wrapped_and_named(kind: str, status: JSON, name: str) -> None:
+    row: dict[str, JSON] = {f"{kind}Id": 4, name.format(kind): status}
+    rows = read_buyers([{kind: row}]) if kind == "buyer" else read_deliveries([{kind: row}])
+    assert [(row.id, row.status) for row in rows or ()] == [("4", "Sold")]
+
+
+def test_of_sums_without_a_name_none_is_taken_for_another() -> None:
+    row: dict[str, JSON] = {"status": "Sold", "revenue": "5"}
+    keys = [buyer.key for buyer in read_buyers([{"buyers": [row, row]}]) or ()]
+    assert keys == ["?", "?#2"]
+    assert len(read_buyers([{"buyers": [{**row, "id": 4}, {**row, "id": 4}]}]) or ()) == 1
+
+
 def test_the_positions_of_a_list_that_php_wrote_as_an_object_are_no_ids() -> None:
     buyers = read_buyers([{"buyers": {"0": {"name": "A"}, "2": {"name": "B"}}}])
     assert buyers == (Buyer("A", name="A"), Buyer("B", name="B"))

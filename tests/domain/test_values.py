@@ -61,12 +61,12 @@ def test_a_text_is_short_and_on_one_line(value: JSON) -> None:
         ("1,234.56", "1234.56"), ("1,234,567", "1234567"), ("£12.50", "12.5"), ("£ 12.50", "12.5"),
         ("£\xa012.50", "12.5"), ("-£5", "-5"), ("£-5", "-5"), ("12.50 GBP", "12.5"), ("GBP 12.50", "12.5"),
         ("US$1,000.00", "1000"), ("12€", "12"), (" 12.50 ", "12.5"), ("0.1234567", "0.123457"),
-        ("999999999.999999", "999999999.999999"),
+        ("999999999.999999", "999999999.999999"), (".50", "0.5"), ("£.50", "0.5"), ("+12.50", "12.5"),
         ("Pending", None), ("free", None), ("12,50", None), ("1.234,56", None), ("1,23", None), ("12.5.0", None),
         ("10%", None), ("#17", None), ("12-50", None), ("--5", None), ("£-", None), ("1e3", None), (1e22, None),
         ("٣", None), ("12 or 13", None), (float("nan"), None), (float("inf"), None), ("1" * 500, None),
         ("1" + ",000" * 100, None), (str(LARGEST_AMOUNT), None), ("999999999.9999999", None), (-(10**9), None),
-        ("-£-5", None),
+        ("-£-5", None), (".", None), ("-.", None), ("12.", None), ("+-5", None),
     ],
 )  # fmt: skip
 def test_money_is_exact_or_not_told(value: JSON, amount: str | None) -> None:
@@ -103,6 +103,8 @@ def test_an_amount_fits_its_column_as_it_is(value: JSON) -> None:
         ("Thu, 17 Nov 2022 16:03:04 GMT", datetime(2022, 11, 17, 16, 3, 4, tzinfo=UTC)),
         (10**14, None),
         (0.43, None),
+        (1668700984.25, datetime(2022, 11, 17, 16, 3, 4, tzinfo=UTC)),
+        ("1668700984.", None),
     ],
 )
 def test_a_moment_is_utc_or_not_told(value: JSON, moment: datetime | None) -> None:

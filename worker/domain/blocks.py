@@ -108,7 +108,8 @@ def _open_stamp(value: JSON) -> JSON:
 
 
 def _read_quarantine_id(places: Sequence[Block]) -> str | None:
-    told = _read(read_id, places, "quarantineid", "quarantineref") or _read(_read_quarantine, places, "quarantine")
+    told = _read(read_id, places, "quarantineid", "quarantineref")
+    told = told or _read(_read_quarantine, places, "quarantine", "quarantines", "quarantineids")
     if told is not None or not any(_is_quarantine_told(place.get("status")) for place in places[:2]):
         return told
     return _read(_find_quarantine_id, places, *_QUARANTINE_BLOCKS, "response", "message", "reason")
@@ -120,6 +121,8 @@ def _is_quarantine_told(status: JSON) -> bool:
 
 def _read_quarantine(value: JSON) -> str | None:
     """The ID itself, or an object or list with it."""
+    if isinstance(value, list):
+        return _read_quarantine(value[0]) if len(value) == 1 else None  # of several, which one is held is not told
     block = _open_block(value)
     if block is not None:
         return _read(read_id, [block], "id", "quarantineid")
@@ -131,7 +134,8 @@ def _find_quarantine_id(value: JSON) -> str | None:
     if isinstance(value, list):
         return next((id_ for item in value[:20] if (id_ := _find_quarantine_id(item)) is not None), None)
     if isinstance(value, dict):
-        return _read(read_id, [fold_keys(value)], "quarantineid")
+        block = fold_keys(value)
+        return _read(read_id, [block], "quarantineid") or _read(_read_quarantine, [block], "quarantine")
     match = _QUARANTINE_ID.search(value) if isinstance(value, str) else None
     return match and match[1]
 
@@ -158,4 +162,6 @@ def _open_block(value: JSON) -> Block | None:
         ):  # a map by ID; the row's own ID wins over the key
             block = fold_keys(inner)
             return {**block, "id": key} if key.isdecimal() and read_id(block.get("id")) is None else block
+        if isinstance(inner, str) and key.isdecimal():
+            return {"id": key, "name": inner}
     return fold_keys(value) or None

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 from worker.domain.facts import Buyer, Delivery, Facts
+from worker.domain.values import read_word
 
 Rows = Sequence[Buyer] | Sequence[Delivery]
 
@@ -49,7 +50,8 @@ def _read_key(row: Buyer | Delivery) -> str:
 
 def _compare_row(kind: str, then: Buyer | Delivery | None, now: Buyer | Delivery) -> str:
     status, revenue = (None, None) if then is None else (then.status, then.revenue)
-    said = [f"{_say(status)} → {_say(now.status)}"] if status != now.status else []
+    # "SOLD" is no other word than "Sold".
+    said = [f"{_say(status)} → {_say(now.status)}"] if read_word(status) != read_word(now.status) else []
     said += [f"{_say_amount(revenue)} → {_say_amount(now.revenue)}"] if revenue != now.revenue else []
     return f"{kind} {_cut(now.name or now.key)}: {'; '.join(said)}" if said else ""
 

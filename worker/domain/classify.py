@@ -18,7 +18,7 @@ from worker.domain.facts import Facts, derive_facts
 from worker.domain.lifecycle import State
 from worker.domain.records import Found, find_records, pick_ours
 from worker.domain.refusals import asks_to_log_in, asks_to_wait, refuses_key
-from worker.domain.values import JSON, Block, fold_keys, read_text, read_word
+from worker.domain.values import JSON, Block, fold_keys, read_word, read_wrapped_text
 
 
 class Meaning(StrEnum):
@@ -64,7 +64,7 @@ STATUS_WORDS: Mapping[str, State | None] = {
 NOT_FOUND_WORDS = frozenset({"notfound"})
 _STATUS_NAMES = ("status", "queuestatus", "leadstatus", "recordstatus")
 _RESPONSE_NAMES = ("response", "result", "details")
-_NOT_FOUND = re.compile(r"not found|no (such )?(record|lead|queue)|unknown queue|does ?n.t exist", re.IGNORECASE)
+_NOT_FOUND = re.compile(r"not (be )?found|no (such )?(record|lead|queue)|unknown queue|does ?n.t exist", re.IGNORECASE)
 _OK, _UNAUTHORIZED, _FORBIDDEN, _NO_SUCH, _TOO_MANY, _BROKEN = 200, 401, 403, 404, 429, 500
 
 
@@ -168,17 +168,8 @@ def _open_response(record: Block) -> Block:
 
 
 def _read_status(place: Block) -> str | None:
-    """The status word, also of `["Approved"]` and `{"name": "Approved"}`."""
-    for name in _STATUS_NAMES:
-        value = place.get(name)
-        if isinstance(value, list) and len(value) == 1:
-            value = value[0]
-        if isinstance(value, dict):
-            inner = fold_keys(value)
-            value = next((inner[name] for name in ("status", "name", "value", "text") if name in inner), None)
-        if (text := read_text(value)) is not None:
-            return text
-    return None
+    told = (read_wrapped_text(place.get(name)) for name in _STATUS_NAMES)
+    return next((text for text in told if text is not None), None)
 
 
 def _decide_state(word: str, facts: Facts) -> State | None:

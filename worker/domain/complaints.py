@@ -47,7 +47,7 @@ def hear_complaint(document: JSON, text: str, *, has_records: bool) -> Complaint
     if has_records:
         return None
     if isinstance(document, list):
-        words = _join(_say(document, _DEEPEST))
+        words = join_words(document)
         inner = next((fold_keys(item) for item in document[:5] if isinstance(item, dict)), {})
         return Complaint(words, is_error=False, code=_read_code(inner)) if words else None
     sentence = document if isinstance(document, str) else strip_diagnostics(text[:LONGEST_NOISE]).strip()
@@ -55,6 +55,11 @@ def hear_complaint(document: JSON, text: str, *, has_records: bool) -> Complaint
     if said is None or len(sentence) > LONGEST_SENTENCE or sentence.startswith(("<", "{", "[")):
         return None
     return Complaint(said, is_error=False)
+
+
+def join_words(value: JSON) -> str:
+    """The words in a value of any shape, on one line; empty where there is none."""
+    return _join(_say(value, _DEEPEST))
 
 
 def strip_diagnostics(text: str) -> str:

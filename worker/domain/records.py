@@ -122,7 +122,7 @@ def _look_into(value: JSON, around: Block, queue_id: str, depth: int) -> Iterato
     if not isinstance(value, dict) or not value:
         return
     block = fold_keys(value)
-    own = _read_queue_id(block, queue_id)
+    own = _read_queue_id(block, queue_id) or _read_id_in_response(block)
     if own is not None:
         yield Found(block, around, own)
     elif queue_id in value or any(_LIKE_A_QUEUE_ID.fullmatch(key) for key in value):
@@ -155,3 +155,9 @@ def _read_queue_id(block: Block, ours: str) -> str | None:
         if value is not None and (text := read_text(value)) is not None:
             return text
     return ours if ours and any(block.get(name) == ours for name in _OTHER_ID_NAMES) else None
+
+
+def _read_id_in_response(block: Block) -> str | None:
+    """The ID of a record that carries it in its `response`, which tells no status beside it: that is the record's."""
+    response = fold_keys(block.get("response"))
+    return _read_queue_id(response, "") if "status" in block and "status" not in response else None

@@ -12,7 +12,8 @@ import re
 LONGEST_PAGE = 20_000  # characters of a page that are looked at: its title, its heading, its form
 _REACH = 30  # characters before and after a match in which somebody else may be named
 
-_DENIED = r"(permissions?|unauthori[sz]ed|forbidden|denied|not (permitted|allowed|enabled|authori[sz]ed)|disabled)"
+_NOT_LET = r"not (permitted|allowed|enabled|authori[sz]ed)"
+_DENIED = rf"(permissions?|privileges?|unauthori[sz]ed|forbidden|denied|{_NOT_LET}|disabled)"
 _BAD = r"(invalid|incorrect|wrong|unknown|missing|required|expired|revoked|inactive|suspended|not|no|lacks?|cannot)"
 _CLOSED = r"(suspended|disabled|deactivated|locked|closed)"
 
@@ -29,15 +30,20 @@ _KEY_TROUBLE = re.compile(
             # "API queue" is the permission a key needs to poll (documented).
             _near(r"api[ _-]?(queue|access|user)", _DENIED),
             r"\bpermissions? to (access|use|view|poll|read)\b",
-            r"\b(invalid|incorrect|wrong|unknown) key\b(?! [\"'(])",
+            r"\b(invalid|incorrect|wrong|unknown)[ _-]key\b(?! [\"'(])",
+            rf"\byour ip( address)?\b.{{0,20}}\b({_NOT_LET}|not white-?listed|blocked|denied)\b",
+            rf"\byou are {_NOT_LET} to (access|use|view|poll|read)\b(?! (this|that|the) (lead|record|queue))",
+            r"\b(you|user) (do|does) not have (the )?(required )?(permissions?|privileges?)\b",
             # An array's or a table's key is none of ours.
             r"(?<!array )(?<!foreign )(?<!primary )(?<!unique )(?<!sort )"  # noqa: ISC004 - one pattern in two lines
-            r"\bkey:? (is |was |has been |has )?(not|invalid|incorrect|unknown|inactive|expired|revoked|disabled)\b",
+            r"\bkey:? (provided |supplied |given )?(is |was |has been |has )?"
+            r"(not|invalid|incorrect|unknown|inactive|expired|revoked|disabled)\b",
             r"\b(please|must|need to) (log|sign) ?in\b|\bnot (logged in|authenticated)\b",
             r"\b(login|authentication) (is )?required\b",
             # Where a sentence is nothing but a refusal, there is no lead in it.
-            r"(^|; )(http )?(40[13]:? ?)?(unauthori[sz]ed|unauthenticated|forbidden|(access|permission)? ?denied"  # noqa: ISC004 - likewise
-            r"|not authori[sz]ed|(authentication|authori[sz]ation) failed)\W*(; |$)",
+            r"(^|; )(http )?(40[13]:? ?)?((missing|no) key( (provided|supplied|given))?"  # noqa: ISC004 - likewise
+            r"|unauthori[sz]ed|unauthenticated|forbidden|(access|permission)? ?denied"
+            r"|not authori[sz]ed|(authentication|authori[sz]ation) (failed|failure|error))\W*(; |$)",
         ]
     ),
     re.IGNORECASE,
@@ -53,7 +59,11 @@ _LOGIN_PAGE = re.compile(
     re.IGNORECASE,
 )
 # Limits are undocumented; should they be told in words, they are no fault of the key or the lead.
-_TOO_FAST = re.compile(r"too[ _-]?many[ _-]?requests|rate[ _-]?limit|throttl|too (fast|often)", re.IGNORECASE)
+_TOO_FAST = re.compile(
+    r"too[ _-]?many[ _-]?requests|rate[ _-]?limit|throttl(ed|ing)|too (fast|often)"
+    r"|\b(requests?|calls?|api)( rate)? (limit|quota)( (has|have) been| was| is)? (exceeded|reached)",
+    re.IGNORECASE,
+)
 
 
 def refuses_key(complaint: str) -> bool:
@@ -63,7 +73,7 @@ def refuses_key(complaint: str) -> bool:
 
 def asks_to_wait(complaint: str) -> bool:
     """Whether an error's words say that we ask too often."""
-    return _TOO_FAST.search(complaint) is not None
+    return _speaks_of_us(_TOO_FAST, complaint)
 
 
 def asks_to_log_in(page: str) -> bool:

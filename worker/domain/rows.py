@@ -16,6 +16,7 @@ from worker.domain.facts import SOLD, Buyer, Delivery, Row
 from worker.domain.values import (
     JSON,
     Block,
+    fold_key,
     fold_keys,
     read_currency,
     read_currency_of,
@@ -23,6 +24,8 @@ from worker.domain.values import (
     read_id,
     read_money,
     read_text,
+    read_word,
+    read_wrapped_text,
 )
 
 MOST_ROWS = 200  # buyers or deliveries read of one lead; a longer list is no answer about one lead
@@ -32,7 +35,9 @@ _ROW_FIELDS = frozenset({
     "id", "bid", "name", "company", "reference", "status", "result", "sold", "issold", "revenue", "price", "buyerid",
     "deliveryid", "buyername",
 })  # fmt: skip
+_STATUS_WORDS = frozenset({"sold", "unsold", "returned", "assigned", "skipped"})  # seen in LeadByte's pages
 
+_NAMELESS = frozenset({"?", "?/?"})
 
 _BUYERS, _DELIVERIES = ("buyers", "buyer"), ("deliveries", "delivery")
 
@@ -68,7 +73,7 @@ def _read_buyer(row: Block) -> Buyer:
         id=id_,
         bid=bid,
         name=name,
-        status=_read_status(row) or (_read_status(own) if nested is not None else None),
+        status=_read_status(row, "buyerstatus") or (_read_status(own) if nested is not None else None),
         revenue=revenue,
         currency=currency,
     )
@@ -95,17 +100,18 @@ def _read_delivery(row: Block) -> Delivery:
         id=id_,
         name=name,
         buyer_id=buyer_id,
-        status=_read_status(row) or (_read_status(own) if nested is not None else None),
-        reason=_first_text(row, "reason", "response", "message"),
+        status=_read_status(row, "deliverystatus") or (_read_status(own) if nested is not None else None),
+        reason=_first_text(row, "reason", "deliveryreason", "response", "message"),
         revenue=_read_price(row)[0],
     )
 
 
-def _read_status(row: Block) -> str | None:
+def _read_status(row: Block, *names: str) -> str | None:
     """The word told, as it is ("Accepted" is not known to be a sale, whatever money stands beside it), or a flag's."""
     if "returned" in row and read_flag(row["returned"]):
         return "Returned"  # later than any sale
-    word = _first_text(row, "status", "result")
+    told = (read_wrapped_text(row[name]) for name in ("status", *names, "result") if name in row)
+    word = next((text for text in told if text is not None), None)
     if word is not None:
         return word
     if "sold" not in row and "issold" not in row:
@@ -172,11 +178,17 @@ def _is_block(value: JSON) -> bool:
 
 
 def _is_map(value: dict[str, JSON]) -> bool:
-    """A map by ID: of rows, or, where every key is a number, of bare status words."""
+    """A map by ID: of rows, or of bare status words; by name only of words that can mean nothing else."""
     first = next(iter(value.values()), None)
     if isinstance(first, dict):
         return all(isinstance(inner, dict) for inner in value.values())
-    return isinstance(first, str) and all(key.isdecimal() and isinstance(inner, str) for key, inner in value.items())
+    return isinstance(first, str) and all(
+        isinstance(inner, str) and (key.isdecimal() or _names_a_row(key, inner)) for key, inner in value.items()
+    )
+
+
+def _names_a_row(key: str, inner: str) -> bool:
+    return read_word(inner) in _STATUS_WORDS and fold_key(key) not in _ROW_FIELDS
 
 
 def _open_map(value: dict[str, JSON]) -> Iterator[Block]:
@@ -191,12 +203,19 @@ def _open_map(value: dict[str, JSON]) -> Iterator[Block]:
 
 
 def _number_twins(rows: Iterable[Row]) -> tuple[Row, ...]:
-    """Rows under unique keys: the same row twice is one row, two different ones under one key are numbered."""
+    """Rows under unique keys: the same row twice is one row, two different ones under one key are numbered.
+
+    Of sums without a name no two are known to be the same: two buyers may well pay one price.
+    """
     by_key: dict[str, Row] = {}
     for row in rows:
         key, number = row.key[:LONGEST_KEY], 1
-        while key in by_key and replace(by_key[key], key=row.key) != row:
+        while key in by_key and (_is_anybodys_sum(row) or replace(by_key[key], key=row.key) != row):
             number += 1
             key = f"{row.key[:LONGEST_KEY]}#{number}"
         by_key[key] = row if key == row.key else replace(row, key=key)
     return tuple(by_key.values())
+
+
+def _is_anybodys_sum(row: Row) -> bool:
+    return row.key in _NAMELESS and row.revenue is not None

@@ -25,7 +25,8 @@ _CONTROL = re.compile("[\x00-\x20\x7f-\xa0\u2028\u2029]+")
 _KEY_BLANKS = re.compile(r"[\s_-]+")
 # A currency before or after, nothing else: neither `10%` nor `#17` is a sum of money.
 _MONEY = re.compile(
-    r"(-?)([A-Za-z]{0,3}[€£$¥]?)\s?(-?(?:\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.\d{1,25})?)\s?([A-Za-z€£$¥]{0,4})", re.ASCII
+    r"([-+]?)([A-Za-z]{0,3}[€£$¥]?)\s?(-?(?:(?:\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.\d{1,25})?|\.\d{1,25}))\s?([A-Za-z€£$¥]{0,4})",
+    re.ASCII,
 )
 _PLAIN_MONEY = re.compile(r"\d{1,9}(\.\d{1,6})?", re.ASCII)
 _SIGNS = {"£": "GBP", "€": "EUR"}  # `$` and `¥` are several currencies
@@ -159,6 +160,16 @@ def read_word(value: JSON) -> str | None:
     return None if text is None else fold_key(text)[:64]
 
 
+def read_wrapped_text(value: JSON) -> str | None:
+    """A text, also that of `["Approved"]` and `{"name": "Approved"}`."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, dict):
+        inner = fold_keys(value)
+        value = next((inner[name] for name in ("status", "name", "value", "text") if name in inner), None)
+    return read_text(value)
+
+
 def read_currency(value: JSON) -> str | None:
     """`GBP`, or LeadByte's long form as it is (`Britain (United Kingdom), Pounds`)."""
     text = read_text(value)
@@ -170,8 +181,8 @@ def read_currency(value: JSON) -> str | None:
 def _parse_moment(text: str) -> datetime:
     if _ISO_MOMENT.fullmatch(text):
         return datetime.fromisoformat(text)
-    if re.fullmatch(r"\d{9,10}|\d{12,13}", text, re.ASCII):
-        return datetime.fromtimestamp(int(text[:-3] if len(text) > 10 else text), tz=UTC)  # noqa: PLR2004 - milliseconds
+    if unix := re.fullmatch(r"(\d{9,10})(\.\d{1,9}|\d{3})?", text, re.ASCII):  # the last three: milliseconds
+        return datetime.fromtimestamp(int(unix[1]), tz=UTC)
     try:
         return datetime.fromisoformat(re.sub(r" ?(UTC|GMT)$", "Z", text))
     except ValueError:
