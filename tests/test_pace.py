@@ -9,11 +9,11 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
+from worker import polling
 from worker.accounts import Account
 from worker.domain.backoff import LadderSchedule
 from worker.domain.decide import Policy
 from worker.intake import Submission, track
-from worker.leadbyte import pace
 from worker.leadbyte.client import LeadByteClient
 from worker.leadbyte.lanes import Lanes
 from worker.leadbyte.pace import LATEST_SECONDS, SLACK_SECONDS
@@ -53,8 +53,8 @@ def test_requests_are_asked_in_the_order_of_their_moments() -> None:
 
 
 def test_delayed_requests_do_not_catch_up_in_a_bunch() -> None:
-    left = list_departures(make_lane(100.0, 100.5, 101.0), 105, 200)
-    assert left == [105.0, round(105.5 - SLACK_SECONDS, 3), round(106 - SLACK_SECONDS, 3)]
+    left = list_departures(make_lane(100.0, 100.5, 101.0), 100.9, 200)
+    assert left == [100.9, round(101.4 - SLACK_SECONDS, 3), round(101.9 - SLACK_SECONDS, 3)]
 
 
 def test_requests_added_one_by_one_keep_the_gap_too() -> None:
@@ -111,7 +111,7 @@ def test_a_lane_is_forgotten_once_the_last_of_it_was_taken() -> None:
 
 
 def test_leads_behind_hanging_ones_are_handed_back_unasked(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace, "LATEST_SECONDS", 0.3)
+    monkeypatch.setattr(polling, "LONGEST_WAIT_SECONDS", 0.3)
     policy = Policy(timedelta(days=7), timedelta(hours=1), LadderSchedule())
     with running_sandbox() as box:
         key = SecretStr("sandbox-key")

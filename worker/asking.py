@@ -5,24 +5,29 @@ Neighbours: `worker.polling` claims and asks, `worker.settlement` writes down; `
 
 from __future__ import annotations
 
+import math
 import time
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
 from worker.accounts import Account
-from worker.domain.answers import Answer, Asked, Silence
+from worker.domain.answers import Answer, Asked, NoAnswer, Silence
 from worker.domain.classify import Meaning, Reading, classify_reply
 from worker.domain.triage import triage_reply
 from worker.leadbyte.client import Question
 from worker.leadbyte.wire import Decoded, decode_body
-from worker.store.claims import Claim, ClaimedLead
+from worker.store.claims import MOMENTS_AHEAD, Claim, ClaimedLead
 
 ACCOUNT_TROUBLE = frozenset({Meaning.THROTTLED, Meaning.REFUSED})
 ANSWERS = frozenset({Meaning.TOLD, Meaning.UNKNOWN_STATUS, Meaning.NOT_FOUND})  # LeadByte let us in, and spoke
 
 # A LeadByte that is well can't be known from these; the others are of one answer alone (too large, odd encoding).
 _STRAINED_SILENCES = frozenset({Silence.TIMEOUT, Silence.CONNECTION, Silence.TLS, Silence.BROKEN})
+
+_LEAST_ANSWER_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ class Told:
 
 @dataclass(slots=True)
 class Batch:
-    """A claim under way: leads not answered yet, and answers not settled yet.
+    """A claim under way: leads that wait for a moment, leads that are not answered yet, answers not settled yet.
 
     `claimed_at` is the database's clock, read at the monotonic moment `read_at`.
     """
@@ -61,6 +66,9 @@ class Batch:
     read_at: float
     reads_facts: bool = True  # False: of an ordinary verdict only that it is one
     unanswered: dict[int, ClaimedLead] = field(init=False)
+    waiting: deque[ClaimedLead] = field(init=False)
+    moments: dict[int, float] = field(init=False, default_factory=dict)  # by lead, `time.monotonic()`
+    answer_seconds: float = field(init=False, default=math.inf)  # how long the last few answers took, the slower ones
     told: list[Told] = field(init=False, default_factory=list)
     first_told_at: float = field(init=False, default=0.0)
     was_let_in: bool = field(init=False, default=False)  # LeadByte spoke of one of these leads
@@ -68,20 +76,46 @@ class Batch:
     def __post_init__(self) -> None:
         """All leads of the claim are still to be answered."""
         self.unanswered = {lead.lead_id: lead for lead in self.claim.leads}
+        self.waiting = deque(lead for lead in self.claim.leads if lead.send_after is None)
 
     def list_questions(self) -> list[Question]:
-        """One a lead, each at the moment that was reserved for it, counted from when the database's clock was read."""
+        """One a lead that has its moment by the claim, which counts from when the database's clock was read."""
         return [
             Question(lead.lead_id, lead.queue_id, self.read_at + lead.send_after.total_seconds())
             for lead in self.claim.leads
+            if lead.send_after is not None
         ]
+
+    def count_room(self) -> int:
+        """How many of those that wait could leave in time, if they had moments: as far as permits are free then."""
+        turns = 1 + int(MOMENTS_AHEAD.total_seconds() / max(self.answer_seconds, _LEAST_ANSWER_SECONDS))
+        return min(self.claim.permits * turns - len(self.unanswered) + len(self.waiting), len(self.waiting))
+
+    def take_waiting(self, moments: Sequence[float]) -> list[Question]:
+        """One question for each of these moments of `time.monotonic()`."""
+        leads = [self.waiting.popleft() for _ in moments]
+        self.moments.update((lead.lead_id, at) for lead, at in zip(leads, moments, strict=True))
+        return [Question(lead.lead_id, lead.queue_id, at) for lead, at in zip(leads, moments, strict=True)]
+
+    def put_back(self, questions: Sequence[Question]) -> None:
+        """These could not be sent: they wait again."""
+        self.waiting.extend(self.unanswered[question.tag] for question in questions)
+
+    def give_up_waiting(self) -> None:
+        """Those that wait are not asked about this time."""
+        while self.waiting:
+            self.take_answer(self.waiting.popleft().lead_id, NoAnswer(Silence.UNSENT))
 
     def take_answer(self, lead_id: int, asked: Asked) -> Told:
         """Read one answer and keep it until it is settled."""
         received_at = self.claimed_at + timedelta(seconds=time.monotonic() - self.read_at)
         told = _read_answer(self.unanswered.pop(lead_id), asked, received_at, reads_facts=self.reads_facts)
+        now = time.monotonic()
         if not self.told:
-            self.first_told_at = time.monotonic()
+            self.first_told_at = now
+        if (moment := self.moments.pop(lead_id, None)) is not None:
+            known = self.answer_seconds if self.answer_seconds < math.inf else 0.0
+            self.answer_seconds = max(now - moment, 0.8 * known)
         self.told.append(told)
         self.was_let_in = self.was_let_in or told.reading.meaning in ANSWERS
         return told

@@ -21,16 +21,19 @@ from worker.domain.decide import Policy
 from worker.errors import DatabaseUnavailable, SettingsError
 from worker.failpoints import reach
 from worker.leadbyte.client import LeadByteClient
+from worker.reserving import RESERVE_AGAIN_SECONDS, Reserver, find_budget
 from worker.retrying import retry_while_unavailable
 from worker.schedule_book import ChooseSchedule
 from worker.settlement import Polled, hand_back, settle
-from worker.store.claims import LEADS_A_PERMIT, ROOM_FOR_JITTER, Budget, claim_due_leads
+from worker.store.claims import LEADS_A_PERMIT, PACE_HORIZON, claim_due_leads
 from worker.store.db import read_clock, transaction
 
 # Answers wait at most this long for others to be settled with: a statement costs the same for one as for hundreds.
 SETTLE_WITHIN_SECONDS = 0.25
 # How soon to look again at an account that had nothing to claim, while requests of others are under way.
 CLAIM_AGAIN_SECONDS = 0.25
+# A lead that could not be sent for so long is handed back: its lease must outlast the request.
+LONGEST_WAIT_SECONDS = PACE_HORIZON.total_seconds() + 10
 SUSPECTS_A_TURN = 20
 
 
@@ -81,10 +84,12 @@ class _Run:
     """The batches under way in this process: one lane of the window each, named by the claim's id."""
 
     def __init__(self, poller: Poller, accounts: Sequence[Account], may_go_on: Callable[[], bool]) -> None:
-        self._poller, self._accounts, self._may_go_on = poller, accounts, may_go_on
+        self._poller, self._accounts, self._may_go_on = poller, list(accounts), may_go_on
         self._window = poller.client.open_window(ends_the_batch)
         self._batches: dict[int, Batch] = {}
         self._claim_again_at: dict[str, float] = {}
+        self._reserver = Reserver(poller.engine)
+        self._over_at: float | None = None
 
     def close(self) -> None:
         """Forget what is still under way; nothing is, unless an error ended the run."""
@@ -96,6 +101,7 @@ class _Run:
             self._fill_window()
             if not self._batches:
                 return
+            self._send_waiting()
             yield from self._take_answers()
 
     def poll_suspects(self) -> Iterator[Polled]:
@@ -109,6 +115,7 @@ class _Run:
     def drain(self) -> Iterator[Polled]:
         """Wait for what is under way, and settle it."""
         while self._batches:
+            self._send_waiting()
             yield from self._take_answers()
 
     def claim(self, account: Account, *, suspects: bool = False) -> bool:
@@ -126,18 +133,14 @@ class _Run:
         return True
 
     def _open_batch(self, account: Account, *, suspects: bool) -> Batch | None:
-        rate = account.requests_per_second * ROOM_FOR_JITTER
-        budget = Budget(rate, account.concurrency, account.requests_per_day)
         with transaction(self._poller.engine) as connection:
             now, read_at = read_clock(connection), time.monotonic()
             size = self._poller.batch_size
-            claim = claim_due_leads(connection, account.name, budget, now, size, suspects=suspects)
+            claim = claim_due_leads(connection, account.name, find_budget(account), now, size, suspects=suspects)
         return None if claim is None else Batch(account, claim, now, read_at, self._poller.reads_facts)
 
     def _fill_window(self) -> None:
-        if not self._may_go_on():
-            return
-        for account in self._accounts:
+        for account in self._list_fillable():
             now = time.monotonic()
             # With nothing under way there is nobody to wait for: what had no permit free a moment ago has one now.
             is_time = not self._batches or now >= self._claim_again_at.get(account.name, 0.0)
@@ -154,23 +157,65 @@ class _Run:
                 raise
             return False
 
+    def _list_fillable(self) -> list[Account]:
+        """All accounts until the turn is over; then those that nothing is awaited of: one that hangs holds up no one."""
+        if self._over_at is None:
+            if self._may_go_on():
+                return self._accounts
+            self._over_at = time.monotonic()
+        awaited = {b.account.name for b in self._batches.values() if b.read_at <= self._over_at}
+        return [account for account in self._accounts if account.name not in awaited] if awaited else []
+
     def _has_room(self, account: Account) -> bool:
         """Whether the account's next batch is claimed now: before it is needed, so that the window is never empty.
 
         A batch that is smaller than it could be took all that the budget allows for the next seconds.
         """
-        ours = [batch for batch in self._batches.values() if batch.account.name == account.name]
-        if not ours:
+        ours = self._list_batches(account)
+        # Slow answers: it takes more permits than one batch has to use the budget.
+        if not ours or (len(ours) == 1 and ours[0].waiting and not ours[0].count_room()):
             return True
         waiting, newest = sum(len(batch.unanswered) for batch in ours), ours[-1].claim
         is_full = len(newest.leads) >= min(self._poller.batch_size, newest.permits * LEADS_A_PERMIT)
         return waiting <= (self._poller.batch_size if is_full else len(newest.leads) // 2)
 
+    def _send_waiting(self) -> None:
+        """Have those sent that wait for a moment, as far as there is room and the budget has moments near enough."""
+        for account in self._accounts:
+            batches = [batch for batch in self._list_batches(account) if batch.waiting]
+            for batch in (b for b in batches if time.monotonic() - b.read_at > LONGEST_WAIT_SECONDS):
+                batch.give_up_waiting()
+            rooms = [(batch, room) for batch in batches if (room := batch.count_room()) > 0]
+            if rooms and self._reserver.may_reserve(account):
+                self._reserve(account, rooms)
+
+    def _reserve(self, account: Account, rooms: Sequence[tuple[Batch, int]]) -> None:
+        moments = self._reserver.reserve(account, sum(room for _, room in rooms))
+        if moments is None:
+            self._stop(account)
+            return
+        for batch, room in rooms:
+            questions = batch.take_waiting(moments[:room])
+            del moments[:room]
+            try:
+                self._window.add(account, batch.claim.id, questions, batch.claim.permits)
+            except SettingsError:  # the next claim says so, and pauses the account
+                batch.put_back(questions)
+                batch.give_up_waiting()
+
+    def _list_batches(self, account: Account) -> list[Batch]:
+        return [batch for batch in self._batches.values() if batch.account.name == account.name]
+
     def _take_answers(self) -> Iterator[Polled]:
+        if not len(self._window):
+            time.sleep(RESERVE_AGAIN_SECONDS)  # all wait for their moments
         for lane, lead_id, asked in self._window.take(SETTLE_WITHIN_SECONDS):
             batch = self._batches[lane]
-            if batch.take_answer(lead_id, asked).reading.meaning is Meaning.THROTTLED:
+            meaning = batch.take_answer(lead_id, asked).reading.meaning
+            if meaning is Meaning.THROTTLED:
                 self._stop(batch.account)
+            elif meaning is Meaning.REFUSED:
+                batch.give_up_waiting()
         for batch in list(self._batches.values()):
             if self._is_ripe(batch):
                 yield self._settle(batch)
@@ -207,6 +252,6 @@ class _Run:
 
     def _stop(self, account: Account) -> None:
         """Send nothing more of this account: it was paused, by an answer of ours or of another worker's."""
-        for batch in self._batches.values():
-            if batch.account.name == account.name:
-                self._window.stop(batch.claim.id)
+        for batch in self._list_batches(account):
+            self._window.stop(batch.claim.id)
+            batch.give_up_waiting()

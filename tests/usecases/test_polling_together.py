@@ -71,6 +71,17 @@ def test_an_account_that_hangs_holds_up_no_other(poller: Poller, make_due: Calla
     assert sum(polled.final for polled in before_the_first_timeout) == 60
 
 
+def test_an_account_that_hangs_holds_up_no_other_beyond_the_turns_end(
+    poller: Poller, make_due: Callable[..., None]
+) -> None:
+    make_due("sandbox", "sandbox-hang-#", 8)
+    make_due("other", "sandbox-approved-#", 60)
+    looks = iter([True])
+    settled = list(poll_while_due(poller, lambda: next(looks, False)))
+    before_the_first_timeout = settled[: next(n for n, polled in enumerate(settled) if polled.failed)]
+    assert sum(polled.final for polled in before_the_first_timeout) == 60
+
+
 def test_a_slow_answer_holds_up_nobody_of_its_own_batch(poller: Poller, make_due: Callable[..., None]) -> None:
     make_due("sandbox", "sandbox-hang-#", 1)
     make_due("sandbox", "sandbox-approved-#", 60)

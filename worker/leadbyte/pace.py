@@ -9,8 +9,9 @@ import math
 from collections.abc import Iterable
 from itertools import pairwise
 
-# What comes so late has lost its place in the budget, and its lead's lease is about to run out.
-LATEST_SECONDS = 10.0
+# What comes so late has lost its place in the budget: moments are reserved for requests that have room to leave, so
+# only a process that was stopped, or starved, comes late.
+LATEST_SECONDS = 1.0
 # Lateness that may be made up: a timer's coarseness, or a caller who was settling leads meanwhile, must not slow a lane
 # of hundreds a second down. Up to 50 requests a second it lets no two leave together.
 SLACK_SECONDS = 0.02

@@ -1,9 +1,10 @@
 """Claiming due leads for polling, under their account's budget.
 
-A claim is a short transaction of its own: it reserves moments to send at (the pacer), a share of the account's
-concurrency (permits), and the leads (a lease). HTTP happens with nothing locked; `worker.store.settling` writes down
-what came of it. The pacer is the virtual scheduling form of the generic cell rate algorithm (ITU-T I.371): it lets
-requests out one by one at the budget's rhythm, so no window of time ever sees more than the budget.
+A claim is a short transaction of its own: it takes the leads (a lease), a share of the account's concurrency (permits),
+and moments to send the first of them at (the pacer); `worker.store.moments` reserves the others just in time. HTTP
+happens with nothing locked; `worker.store.settling` writes down what came of it. The pacer is the virtual scheduling
+form of the generic cell rate algorithm (ITU-T I.371): it lets requests out one by one at the budget's rhythm, so no
+window of time ever sees more than the budget.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ from worker.store.accounts import PauseKind, pause_account
 
 # Longer than the longest batch: PACE_HORIZON and a delay of 10 s to send in, a deadline (at most 30 s), the settling.
 LEASE = timedelta(seconds=60)
-# A claim reserves sending moments at most this far ahead, so that its leads are asked well within their lease.
+# A claim takes as many leads as the budget bears in this time, so that they are asked well within their lease.
 PACE_HORIZON = timedelta(seconds=5)
+# Moments to send at are reserved at most this far ahead, and only for requests that have room to leave: a moment that
+# passes unused is lost to the budget, one used later breaks it, and one reserved before a pause falls into the pause.
+MOMENTS_AHEAD = timedelta(seconds=0.3)
 # A claim that got the last free permit must not hold two hundred leads that could be asked about by others.
 LEADS_A_PERMIT = 25
 # Requests arrive a few milliseconds sooner or later than they were sent: at the whole rate a second would now and then
@@ -53,12 +57,15 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedLead:
-    """A lead this worker alone may ask about until the lease runs out, and how long from now to hold the request."""
+    """A lead this worker alone may ask about until the lease runs out.
+
+    `send_after`: how long from now to hold the request; None: no moment is reserved for it yet.
+    """
 
     lead_id: int
     queue_id: str
     watch: PolledLead
-    send_after: timedelta
+    send_after: timedelta | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +84,16 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """Moments to send at: the first, the time between two, how many at most; and requests at once."""
+    """Moments to send at: the first, the time between two, how many at most; and requests at once.
+
+    `soon`: how many of the moments are so near that they may be reserved now.
+    """
 
     start: datetime
     gap: timedelta
     most: int
     permits: int
+    soon: int
 
 
 # The row lock makes claims of one account take turns, which is what makes its budget hold over all workers.
@@ -171,10 +182,12 @@ def claim_due_leads(
         return None
     permits = min(slots.permits, len(leads))
     connection.execute(_OPEN_CLAIM, {**values, "permits": permits})
-    taken = {"next_slot_at": slots.start + len(leads) * slots.gap, "requests_today": row.requests_today + len(leads)}
+    # A probe has its moment at once, since no other may be reserved under the pause.
+    moments = min(permits, slots.soon) if probe_until is None else 1
+    taken = {"next_slot_at": slots.start + moments * slots.gap, "requests_today": row.requests_today + moments}
     connection.execute(TAKE_SLOTS, {**taken, "account": row.id, "now": now, "paused_until": probe_until})
-    claimed = tuple(_read_lead(lead, slots.start - now + n * slots.gap) for n, lead in enumerate(leads))
-    return Claim(row.claim, permits, claimed, probe_until)
+    waits = [slots.start - now + n * slots.gap if n < moments else None for n in range(len(leads))]
+    return Claim(row.claim, permits, tuple(map(_read_lead, leads, waits)), probe_until)
 
 
 def find_slots(row: Row[tuple[object, ...]], budget: Budget, held: int, now: datetime) -> Slots:
@@ -184,12 +197,17 @@ def find_slots(row: Row[tuple[object, ...]], budget: Budget, held: int, now: dat
     # Nobody reserves further ahead than this, at the slowest; a later slot is of a clock that has been set back since.
     furthest = now + PACE_HORIZON + timedelta(seconds=2 / (budget.requests_per_second * LEAST_SHARE))
     start = max(now, row.next_slot_at) if row.next_slot_at <= furthest else now
-    most = int((now + PACE_HORIZON - start).total_seconds() * rate) + 1 if start <= now + PACE_HORIZON else 0
+    most = _count_moments(now + PACE_HORIZON - start, rate)
     if budget.requests_per_day is not None:
         most = min(most, budget.requests_per_day - row.requests_today)
+    soon = min(most, _count_moments(now + MOMENTS_AHEAD - start, rate))
     concurrency = max(1, round(budget.concurrency * row.rate_share))
     # Half of the concurrency at most: should this worker die, its permits are lost until the lease has run out.
-    return Slots(start, gap, most, min(concurrency - held, -(-concurrency // 2)))
+    return Slots(start, gap, most, min(concurrency - held, -(-concurrency // 2)), soon)
+
+
+def _count_moments(ahead: timedelta, rate: float) -> int:
+    return int(ahead.total_seconds() * rate) + 1 if ahead >= timedelta(0) else 0
 
 
 def pause_until_tomorrow(connection: Connection, account: str, most: int, now: datetime) -> None:
@@ -199,7 +217,7 @@ def pause_until_tomorrow(connection: Connection, account: str, most: int, now: d
     pause_account(connection, account, PauseKind.BUDGET, reason, midnight)
 
 
-def _read_lead(row: Row[tuple[object, ...]], send_after: timedelta) -> ClaimedLead:
+def _read_lead(row: Row[tuple[object, ...]], send_after: timedelta | None) -> ClaimedLead:
     watch = PolledLead(
         state=State(row.state),
         watched_since=row.watched_since,

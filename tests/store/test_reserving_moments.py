@@ -1,0 +1,81 @@
+"""Moments to send at: one by one at the budget's rhythm, not far ahead, none under a pause; over all workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from worker.store.claims import MOMENTS_AHEAD, Budget
+from worker.store.db import read_clock, transaction
+from worker.store.moments import Moments, reserve_moments
+
+Sql = Callable[..., list[tuple[Any, ...]]]
+
+
+def take(engine: Engine, wanted: int, *, rate: float = 20.0, per_day: int | None = None) -> tuple[datetime, Moments]:
+    with transaction(engine) as connection:
+        now = read_clock(connection)
+        return now, reserve_moments(connection, "acme", Budget(rate, 4, per_day), now, wanted)
+
+
+def list_moments(engine: Engine, wanted: int, rate: float) -> list[datetime]:
+    now, reserved = take(engine, wanted, rate=rate)
+    return [now + wait for wait in reserved.send_after]
+
+
+@pytest.fixture(autouse=True)
+def _an_account(make_due: Callable[..., None]) -> None:
+    make_due(1)
+
+
+def test_moments_follow_one_another_at_the_budgets_rhythm(engine: Engine) -> None:
+    moments = [moment for _ in range(3) for moment in list_moments(engine, 2, 20.0)]
+    assert [(later - sooner).total_seconds() for sooner, later in pairwise(moments)] == pytest.approx([0.05] * 5)
+
+
+def test_workers_at_the_same_time_share_no_moment(engine: Engine) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: list_moments(engine, 5, 100.0), range(4)))
+    moments = sorted(moment for some in found for moment in some)
+    assert len(moments) == 20
+    gaps = [(later - sooner).total_seconds() for sooner, later in pairwise(moments)]
+    assert min(gaps) == pytest.approx(0.01, abs=1e-5)
+
+
+def test_nothing_is_reserved_far_ahead(engine: Engine) -> None:
+    _, first = take(engine, 100)
+    assert len(first.send_after) == 20 * MOMENTS_AHEAD.total_seconds() + 1
+    assert max(first.send_after) <= MOMENTS_AHEAD
+
+
+def test_a_slow_budget_grants_one_moment_and_the_next_only_when_it_is_near(engine: Engine) -> None:
+    assert [len(take(engine, 3, rate=0.1)[1].send_after) for _ in range(2)] == [1, 0]
+
+
+def test_time_that_passed_unused_gives_no_moments(engine: Engine, sql: Sql) -> None:
+    sql("update resolver.accounts set next_slot_at = clock_timestamp() - interval '1 day'")
+    _, reserved = take(engine, 100)
+    assert reserved.send_after[0] == timedelta(0)
+    assert len(reserved.send_after) == 7
+
+
+@pytest.mark.parametrize("ends", ["1 hour", "-1 second"], ids=["paused", "waiting for its probe"])
+def test_none_is_reserved_under_a_pause(engine: Engine, sql: Sql, ends: str) -> None:
+    sql(
+        "update resolver.accounts set paused_until = clock_timestamp() + cast(%s as interval), pause_kind = 'key'", ends
+    )
+    assert take(engine, 3)[1] == Moments(is_paused=True)
+    ((kind,),) = sql("select pause_kind from resolver.accounts")
+    assert kind == "key"
+
+
+def test_the_days_budget_counts_what_is_sent_and_then_pauses_the_account(engine: Engine, sql: Sql) -> None:
+    assert [len(take(engine, 3, rate=1000.0, per_day=5)[1].send_after) for _ in range(2)] == [3, 2]
+    assert take(engine, 3, per_day=5)[1].is_paused
+    assert sql("select requests_today, pause_kind from resolver.accounts") == [(5, "budget")]

@@ -1,0 +1,51 @@
+"""When the requests that wait may leave: moments of an account's budget, asked of Postgres just in time.
+
+Neighbours: `worker.store.moments` reserves them; `worker.polling` has the requests, `worker.asking` knows how many.
+"""
+
+from __future__ import annotations
+
+import time
+
+from sqlalchemy import Engine
+
+from worker.accounts import Account
+from worker.errors import DatabaseUnavailable
+from worker.store.claims import ROOM_FOR_JITTER, Budget
+from worker.store.db import read_clock, transaction
+from worker.store.moments import reserve_moments
+
+# How soon to ask again: a reservation costs the same for one as for many, and a moment must not pass unused.
+RESERVE_AGAIN_SECONDS = 0.02
+AFTER_A_FAULT_SECONDS = 1.0
+
+
+class Reserver:
+    """Asks for moments on behalf of one process, not too often."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._again_at: dict[str, float] = {}
+
+    def may_reserve(self, account: Account) -> bool:
+        """Whether the last time was long enough ago."""
+        return time.monotonic() >= self._again_at.get(account.name, 0.0)
+
+    def reserve(self, account: Account, wanted: int) -> list[float] | None:
+        """Up to `wanted` moments of `time.monotonic()`; None: the account is paused."""
+        try:
+            with transaction(self._engine) as connection:
+                now, read_at = read_clock(connection), time.monotonic()
+                reserved = reserve_moments(connection, account.name, find_budget(account), now, wanted)
+        except DatabaseUnavailable:
+            # What is under way is still to be settled, and that is tried again.
+            self._again_at[account.name] = time.monotonic() + AFTER_A_FAULT_SECONDS
+            return []
+        self._again_at[account.name] = time.monotonic() + RESERVE_AGAIN_SECONDS
+        return None if reserved.is_paused else [read_at + wait.total_seconds() for wait in reserved.send_after]
+
+
+def find_budget(account: Account) -> Budget:
+    """What the account may be asked, less what keeps it safe."""
+    rate = account.requests_per_second * ROOM_FOR_JITTER
+    return Budget(rate, account.concurrency, account.requests_per_day)
