@@ -158,7 +158,7 @@ class _Run:
             return False
 
     def _list_fillable(self) -> list[Account]:
-        """All accounts until the turn is over; then those that nothing is awaited of: one that hangs holds up no one."""
+        """All accounts until the turn is over; then those of which nothing is awaited: one that hangs holds up none."""
         if self._over_at is None:
             if self._may_go_on():
                 return self._accounts
@@ -167,14 +167,12 @@ class _Run:
         return [account for account in self._accounts if account.name not in awaited] if awaited else []
 
     def _has_room(self, account: Account) -> bool:
-        """Whether the account's next batch is claimed now: before it is needed, so that the window is never empty.
-
-        A batch that is smaller than it could be took all that the budget allows for the next seconds.
-        """
+        """Whether the account's next batch is claimed now: before it is needed, so that the window is never empty."""
         ours = self._list_batches(account)
         # Slow answers: it takes more permits than one batch has to use the budget.
         if not ours or (len(ours) == 1 and ours[0].waiting and not ours[0].count_room()):
             return True
+        # A batch that is smaller than it could be took all that the budget allows for the next seconds.
         waiting, newest = sum(len(batch.unanswered) for batch in ours), ours[-1].claim
         is_full = len(newest.leads) >= min(self._poller.batch_size, newest.permits * LEADS_A_PERMIT)
         return waiting <= (self._poller.batch_size if is_full else len(newest.leads) // 2)
@@ -190,11 +188,14 @@ class _Run:
                 self._reserve(account, rooms)
 
     def _reserve(self, account: Account, rooms: Sequence[tuple[Batch, int]]) -> None:
-        moments = self._reserver.reserve(account, sum(room for _, room in rooms))
-        if moments is None:
+        moments, reserved = self._reserver.reserve(account, sum(room for _, room in rooms))
+        if reserved.is_paused:
             self._stop(account)
-            return
         for batch, room in rooms:
+            if reserved.is_used_up:
+                batch.give_up_waiting()
+            if not moments:
+                continue
             questions = batch.take_waiting(moments[:room])
             del moments[:room]
             try:

@@ -13,7 +13,7 @@ from worker.accounts import Account
 from worker.errors import DatabaseUnavailable
 from worker.store.claims import ROOM_FOR_JITTER, Budget
 from worker.store.db import read_clock, transaction
-from worker.store.moments import reserve_moments
+from worker.store.moments import Moments, reserve_moments
 
 # How soon to ask again: a reservation costs the same for one as for many, and a moment must not pass unused.
 RESERVE_AGAIN_SECONDS = 0.02
@@ -31,8 +31,8 @@ class Reserver:
         """Whether the last time was long enough ago."""
         return time.monotonic() >= self._again_at.get(account.name, 0.0)
 
-    def reserve(self, account: Account, wanted: int) -> list[float] | None:
-        """Up to `wanted` moments of `time.monotonic()`; None: the account is paused."""
+    def reserve(self, account: Account, wanted: int) -> tuple[list[float], Moments]:
+        """Up to `wanted` moments of `time.monotonic()`, and why there are none."""
         try:
             with transaction(self._engine) as connection:
                 now, read_at = read_clock(connection), time.monotonic()
@@ -40,9 +40,9 @@ class Reserver:
         except DatabaseUnavailable:
             # What is under way is still to be settled, and that is tried again.
             self._again_at[account.name] = time.monotonic() + AFTER_A_FAULT_SECONDS
-            return []
+            return [], Moments()
         self._again_at[account.name] = time.monotonic() + RESERVE_AGAIN_SECONDS
-        return None if reserved.is_paused else [read_at + wait.total_seconds() for wait in reserved.send_after]
+        return [read_at + wait.total_seconds() for wait in reserved.send_after], reserved
 
 
 def find_budget(account: Account) -> Budget:

@@ -77,5 +77,6 @@ def test_none_is_reserved_under_a_pause(engine: Engine, sql: Sql, ends: str) -> 
 
 def test_the_days_budget_counts_what_is_sent_and_then_pauses_the_account(engine: Engine, sql: Sql) -> None:
     assert [len(take(engine, 3, rate=1000.0, per_day=5)[1].send_after) for _ in range(2)] == [3, 2]
-    assert take(engine, 3, per_day=5)[1].is_paused
+    assert take(engine, 3, per_day=5)[1].is_used_up
+    assert take(engine, 3, per_day=5)[1].is_used_up
     assert sql("select requests_today, pause_kind from resolver.accounts") == [(5, "budget")]

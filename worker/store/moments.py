@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+from worker.store.accounts import PauseKind
 from worker.store.claims import LOCK_ACCOUNT, TAKE_SLOTS, Budget, find_slots, pause_until_tomorrow
 
 
@@ -18,22 +19,26 @@ from worker.store.claims import LOCK_ACCOUNT, TAKE_SLOTS, Budget, find_slots, pa
 class Moments:
     """How long from now to hold each request: fewer than wanted, or none, where the budget's next are further ahead.
 
-    `is_paused`: nothing more of the account may be sent.
+    `is_paused`: nothing more of the account may be sent. `is_used_up`: nothing more but what has its moment already,
+    which the day's budget has counted.
     """
 
     send_after: tuple[timedelta, ...] = ()
     is_paused: bool = False
+    is_used_up: bool = False
 
 
 def reserve_moments(connection: Connection, account: str, budget: Budget, now: datetime, wanted: int) -> Moments:
     """Reserve up to `wanted` moments of the account's budget; in a transaction of its own, to be committed at once."""
     row = connection.execute(LOCK_ACCOUNT, {"name": account, "now": now}).one_or_none()
     # A pause whose time is up is for a claim to probe.
+    if row is not None and row.pause_kind == PauseKind.BUDGET:
+        return Moments(is_used_up=True)
     if row is None or row.paused_until is not None:
         return Moments(is_paused=True)
     if budget.requests_per_day is not None and row.requests_today >= budget.requests_per_day:
         pause_until_tomorrow(connection, account, budget.requests_per_day, now)
-        return Moments(is_paused=True)
+        return Moments(is_used_up=True)
     slots = find_slots(row, budget, 0, now)
     count = min(wanted, slots.soon)
     if count > 0:
