@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
-from worker import polling
+from worker import asking
 from worker.accounts import Account
 from worker.domain.backoff import LadderSchedule
 from worker.domain.decide import Policy
@@ -111,7 +111,7 @@ def test_a_lane_is_forgotten_once_the_last_of_it_was_taken() -> None:
 
 
 def test_leads_behind_hanging_ones_are_handed_back_unasked(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(polling, "LONGEST_WAIT_SECONDS", 0.3)
+    monkeypatch.setattr(asking, "LONGEST_WAIT_SECONDS", 0.3)
     policy = Policy(timedelta(days=7), timedelta(hours=1), LadderSchedule())
     with running_sandbox() as box:
         key = SecretStr("sandbox-key")

@@ -19,7 +19,7 @@ from worker.domain.classify import Meaning, Reading, classify_reply
 from worker.domain.triage import triage_reply
 from worker.leadbyte.client import Question
 from worker.leadbyte.wire import Decoded, decode_body
-from worker.store.claims import MOMENTS_AHEAD, Claim, ClaimedLead
+from worker.store.claims import MOMENTS_AHEAD, PACE_HORIZON, Claim, ClaimedLead
 
 ACCOUNT_TROUBLE = frozenset({Meaning.THROTTLED, Meaning.REFUSED})
 ANSWERS = frozenset({Meaning.TOLD, Meaning.UNKNOWN_STATUS, Meaning.NOT_FOUND})  # LeadByte let us in, and spoke
@@ -28,6 +28,8 @@ ANSWERS = frozenset({Meaning.TOLD, Meaning.UNKNOWN_STATUS, Meaning.NOT_FOUND})  
 _STRAINED_SILENCES = frozenset({Silence.TIMEOUT, Silence.CONNECTION, Silence.TLS, Silence.BROKEN})
 
 _LEAST_ANSWER_SECONDS = 0.01
+# A lead that could not be sent for so long is handed back: its lease must outlast the request.
+LONGEST_WAIT_SECONDS = PACE_HORIZON.total_seconds() + 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +95,18 @@ class Batch:
 
     def take_waiting(self, moments: Sequence[float]) -> list[Question]:
         """One question for each of these moments of `time.monotonic()`."""
-        leads = [self.waiting.popleft() for _ in moments]
-        self.moments.update((lead.lead_id, at) for lead, at in zip(leads, moments, strict=True))
-        return [Question(lead.lead_id, lead.queue_id, at) for lead, at in zip(leads, moments, strict=True)]
+        leads = [self.waiting.popleft() for _ in moments[: len(self.waiting)]]
+        self.moments.update((lead.lead_id, at) for lead, at in zip(leads, moments, strict=False))
+        return [Question(lead.lead_id, lead.queue_id, at) for lead, at in zip(leads, moments, strict=False)]
 
     def put_back(self, questions: Sequence[Question]) -> None:
         """These could not be sent: they wait again."""
         self.waiting.extend(self.unanswered[question.tag] for question in questions)
+
+    def give_up_overdue(self) -> None:
+        """Those that have waited too long are not asked about this time."""
+        if time.monotonic() - self.read_at > LONGEST_WAIT_SECONDS:
+            self.give_up_waiting()
 
     def give_up_waiting(self) -> None:
         """Those that wait are not asked about this time."""
@@ -117,6 +124,8 @@ class Batch:
             known = self.answer_seconds if self.answer_seconds < math.inf else 0.0
             self.answer_seconds = max(now - moment, 0.8 * known)
         self.told.append(told)
+        if told.reading.meaning is Meaning.REFUSED:
+            self.give_up_waiting()
         self.was_let_in = self.was_let_in or told.reading.meaning in ANSWERS
         return told
 

@@ -25,15 +25,13 @@ from worker.reserving import RESERVE_AGAIN_SECONDS, Reserver, find_budget
 from worker.retrying import retry_while_unavailable
 from worker.schedule_book import ChooseSchedule
 from worker.settlement import Polled, hand_back, settle
-from worker.store.claims import LEADS_A_PERMIT, PACE_HORIZON, claim_due_leads
+from worker.store.claims import LEADS_A_PERMIT, claim_due_leads
 from worker.store.db import read_clock, transaction
 
 # Answers wait at most this long for others to be settled with: a statement costs the same for one as for hundreds.
 SETTLE_WITHIN_SECONDS = 0.25
 # How soon to look again at an account that had nothing to claim, while requests of others are under way.
 CLAIM_AGAIN_SECONDS = 0.25
-# A lead that could not be sent for so long is handed back: its lease must outlast the request.
-LONGEST_WAIT_SECONDS = PACE_HORIZON.total_seconds() + 10
 SUSPECTS_A_TURN = 20
 
 
@@ -149,13 +147,12 @@ class _Run:
                 self._claim_again_at[account.name] = 0.0 if found else now + CLAIM_AGAIN_SECONDS
 
     def _try_to_claim(self, account: Account) -> bool:
-        """Claim, if Postgres lets us: when it is away, the answers under way are waited for, and it with them."""
         try:
             return self.claim(account)
         except DatabaseUnavailable:
-            if not self._batches:
-                raise
-            return False
+            if self._batches:
+                return False  # the answers under way are waited for, and Postgres with them
+            raise
 
     def _list_fillable(self) -> list[Account]:
         """All accounts until the turn is over; then those of which nothing is awaited: one that hangs holds up none."""
@@ -181,8 +178,8 @@ class _Run:
         """Have those sent that wait for a moment, as far as there is room and the budget has moments near enough."""
         for account in self._accounts:
             batches = [batch for batch in self._list_batches(account) if batch.waiting]
-            for batch in (b for b in batches if time.monotonic() - b.read_at > LONGEST_WAIT_SECONDS):
-                batch.give_up_waiting()
+            for batch in batches:
+                batch.give_up_overdue()
             rooms = [(batch, room) for batch in batches if (room := batch.count_room()) > 0]
             if rooms and self._reserver.may_reserve(account):
                 self._reserve(account, rooms)
@@ -194,10 +191,7 @@ class _Run:
         for batch, room in rooms:
             if reserved.is_used_up:
                 batch.give_up_waiting()
-            if not moments:
-                continue
-            questions = batch.take_waiting(moments[:room])
-            del moments[:room]
+            questions, moments = batch.take_waiting(moments[:room]), moments[room:]
             try:
                 self._window.add(account, batch.claim.id, questions, batch.claim.permits)
             except SettingsError:  # the next claim says so, and pauses the account
@@ -212,11 +206,8 @@ class _Run:
             time.sleep(RESERVE_AGAIN_SECONDS)  # all wait for their moments
         for lane, lead_id, asked in self._window.take(SETTLE_WITHIN_SECONDS):
             batch = self._batches[lane]
-            meaning = batch.take_answer(lead_id, asked).reading.meaning
-            if meaning is Meaning.THROTTLED:
+            if batch.take_answer(lead_id, asked).reading.meaning is Meaning.THROTTLED:
                 self._stop(batch.account)
-            elif meaning is Meaning.REFUSED:
-                batch.give_up_waiting()
         for batch in list(self._batches.values()):
             if self._is_ripe(batch):
                 yield self._settle(batch)
