@@ -303,3 +303,15 @@ def test_no_permit_of_the_account_is_kept(stage: Stage) -> None:
     stage.ask("release", LEAD)
     stage.send()
     assert stage.sql("select count(*) from resolver.claims") == [(0,)]
+
+
+def test_a_released_lead_that_meets_the_campaigns_cap_is_refused_and_its_release_confirmed(stage: Stage) -> None:
+    stage.hold("sandbox-heldcapped-0001")
+    stage.ask("release", "sandbox-heldcapped-0001")
+    assert stage.send() == {"acknowledged": 1}
+    stage.box.advance(1)
+    stage.poll()
+    stage.look()
+    (row,) = stage.rows()
+    assert (row["action_state"], row["done_by"], row["lead_state"]) == ("confirmed", "us", "rejected")
+    assert stage.sql("select result_code from reporting.leads") == [(-4,)]

@@ -96,6 +96,13 @@ STORIES: dict[str, Story] = {
             sold_to=1,
         ),
         Story("heldunsold", "held; unsold once released", (Stage.QUARANTINED, Stage.UNSOLD)),
+        # Documented: on release caps, schedules, rules and duplication apply again.
+        Story(
+            "heldcapped",
+            "held; refused once released: -4 Campaign cap reached",
+            (Stage.QUARANTINED, Stage.REFUSED),
+            refusal=REFUSALS[-4],
+        ),
         Story("returned", "approved, later Returned", (Stage.APPROVED, Stage.RETURNED), sold_to=1),
         Story("queued", "stays Queued for ever", ()),
     )

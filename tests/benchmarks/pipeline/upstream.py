@@ -108,7 +108,8 @@ def _open_loop() -> asyncio.AbstractEventLoop:
         import uvloop  # late: it comes with the extra `bench` alone
     except ImportError:
         return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
 
 
 if __name__ == "__main__":
