@@ -47,7 +47,10 @@ def test_two_beats_and_four_workers_poll_no_lead_twice_for_one_due_time(stage: S
     asked = stage.sandbox.calls()["polls"]
     assert {row["queue_id"]: row["polls"] for row in stage.query("select * from reporting.leads")} == asked
     claims = stage.query("select * from public.noted_claims order by claimed_at")
-    assert Counter(claim["queue_id"] for claim in claims) == asked
+    claimed = Counter(claim["queue_id"] for claim in claims)
+    assert set(claimed) == set(asked)
+    # The pause finds some claimed and not yet sent: these are handed back, once each.
+    assert {claimed[queue_id] - asked[queue_id] for queue_id in asked} <= {0, 1}
     assert len({(claim["queue_id"], claim["due_at"]) for claim in claims}) == len(claims)
     assert all(claim["claimed_at"] >= claim["due_at"] for claim in claims)
     for queue_id in open_ended:
