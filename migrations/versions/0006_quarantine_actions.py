@@ -88,6 +88,12 @@ begin
     if v_complaint is not null then
         raise exception 'request_quarantine_action: %', v_complaint using errcode = '22023';
     end if;
+    -- Releases and rejections are kept apart by an index; of two equal updates the second has to see the first, and a
+    -- snapshot from before the lock does not.
+    if p_kind = 'update' and current_setting('transaction_isolation') not in ('read committed', 'read uncommitted') then
+        raise exception 'request_quarantine_action: ask for an update in a transaction that is READ COMMITTED'
+            using errcode = '25001';
+    end if;
     insert into resolver.accounts (name) values (p_account) on conflict (name) do nothing;
     select a.id into v_account from resolver.accounts a where a.name = p_account;
     -- One order for everybody: two askers about the same leads must not wait for each other crosswise.

@@ -25,6 +25,18 @@ def test_asking_commits_with_the_askers_transaction(database_url: str, sql: Sql)
     assert sql("select count(*) from resolver.actions") == [(0,)]
 
 
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+def test_an_update_is_not_taken_from_a_snapshot_that_cannot_see_another_asker(
+    database_url: str, sql: Sql, level: str
+) -> None:
+    with psycopg.connect(database_url) as site:
+        site.execute(f"set transaction isolation level {level}")
+        assert site.execute("select request_quarantine_action('acme', '18', 'release')").fetchone() == ("requested",)
+        with pytest.raises(psycopg.errors.ActiveSqlTransaction, match="READ COMMITTED"):
+            site.execute(ASK, ('{"postcode": "A1"}',))
+    assert sql("select count(*) from resolver.actions") == [(0,)]
+
+
 def test_the_second_asker_is_told_who_was_first(sql: Sql) -> None:
     ask = "select request_quarantine_action('acme', '17', 'release', reason => 'typo', requested_by => %s)"
     sql(ask, "kim")
