@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 from celery import Celery
@@ -20,8 +21,9 @@ _WAITING_CHILDREN = 16  # processes, where most of the time is waiting for answe
 
 
 class _CeleryPeer(Peer):
+    @abstractmethod
     def list_options(self, arena: Arena) -> tuple[str, ...]:
-        raise NotImplementedError
+        """The worker's pool and its size."""
 
     def count_threads(self, arena: Arena) -> int:
         del arena
