@@ -8,11 +8,12 @@ Running it twice, or by two workers at once, or about a reply persisted before, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import zip_longest
 
 import structlog
+from msgspec.structs import replace
 from sqlalchemy import Connection, Engine
 
 from worker.accounts import Account

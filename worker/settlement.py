@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict, astuple, dataclass
 from datetime import datetime
 
 import structlog
+from msgspec.structs import replace
 from sqlalchemy import Connection, Engine
 
 from worker.asking import Batch, Told

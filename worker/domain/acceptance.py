@@ -8,8 +8,10 @@ a reply itself shows always outweighs it. Neighbours: `worker.domain.classify` r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec.structs import replace
 
 from worker.domain.facts import Facts, Named
 from worker.domain.lifecycle import State

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from worker.domain.blocks import read_facts
 from worker.domain.complaints import LONGEST_NOISE, NO_WORDS, Complaint, hear_complaint, strip_diagnostics
-from worker.domain.facts import Facts, derive_facts
+from worker.domain.facts import NOTHING_TOLD, Facts, derive_facts
 from worker.domain.lifecycle import State
 from worker.domain.records import Found, find_records, pick_ours
 from worker.domain.refusals import asks_to_log_in, asks_to_wait, refuses_key
@@ -33,8 +35,7 @@ class Meaning(StrEnum):
     REFUSED = "refused"  # key or permission trouble: the account is paused; no lead pays for it
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """One answer, understood. `state` None: open, which way is not told. `reason` is one line for people.
 
     `unknown_word` is the status word that we do not know, where there is one. `is_unreadable` says that something came
@@ -44,7 +45,7 @@ class Reading:
     meaning: Meaning
     reason: str
     state: State | None = None
-    facts: Facts = field(default_factory=Facts)
+    facts: Facts = NOTHING_TOLD
     unknown_word: str | None = None
     is_unreadable: bool = False
 
@@ -152,9 +153,9 @@ def _classify_record(record: Block, around: Block) -> Reading:
         word = "pending"  # documented in 2018 without a record status: the payout alone says so
     if word is None or word not in STATUS_WORDS:
         reason = "a record without a status" if said is None else f"unknown status {said[:60]!a}"
-        return Reading(Meaning.UNKNOWN_STATUS, reason, facts=_tell_acceptance(facts, None), unknown_word=said)
+        return Reading(Meaning.UNKNOWN_STATUS, reason, facts=tell_acceptance(facts, None), unknown_word=said)
     state = _decide_state(word, facts)
-    return Reading(Meaning.TOLD, f"LeadByte says: {word.capitalize()}", state, _tell_acceptance(facts, state))
+    return Reading(Meaning.TOLD, f"LeadByte says: {word.capitalize()}", state, tell_acceptance(facts, state))
 
 
 def _open_response(record: Block) -> Block:
@@ -192,7 +193,8 @@ def _decide_processed(facts: Facts) -> State | None:
     return State.PENDING if facts.lead_id is not None and not was_refused else None
 
 
-def _tell_acceptance(facts: Facts, state: State | None) -> Facts:
+def tell_acceptance(facts: Facts, state: State | None) -> Facts:
+    """The facts, with what the state tells of the campaign's acceptance where they don't say it themselves."""
     accepted = _decide_acceptance(facts, state)
     return facts if accepted is facts.campaign_accepted else replace(facts, campaign_accepted=accepted)
 

@@ -7,10 +7,12 @@ Three things are kept apart: *absent* (None: not told), *empty* (an empty tuple:
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from worker.domain.lifecycle import FINAL, State
 from worker.domain.recognition import recognise_rows
@@ -21,8 +23,7 @@ SOLD = "Sold"
 NO_SALE = frozenset({"unsold", "returned", "skipped"})  # beside Sold, words seen in LeadByte's pages
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(Struct, frozen=True):
     """A campaign or supplier: id, name, or only one of them."""
 
     id: str | None = None
@@ -37,8 +38,7 @@ def _is_no_sale(status: str | None) -> bool:
     return status is not None and status.casefold() in NO_SALE
 
 
-@dataclass(frozen=True, slots=True)
-class Buyer:
+class Buyer(Struct, frozen=True):
     """One buyer's verdict; `key` is what tells it from the lead's other buyers: id, else bid, else name."""
 
     key: str
@@ -75,8 +75,7 @@ class Buyer:
         return self.bid is not None and other.bid is not None and self.bid != other.bid
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Struct, frozen=True):
     """One delivery of the lead to a buyer's system; `key` is its id, else its name and buyer."""
 
     key: str
@@ -113,8 +112,7 @@ class Delivery:
         return self.buyer_id is not None and other.buyer_id is not None and self.buyer_id != other.buyer_id
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """All that replies have told of one lead. None always means "not told"."""
 
     campaign_accepted: bool | None = None
@@ -137,6 +135,7 @@ class Facts:
     fields_present: tuple[str, ...] | None = None  # folded names of the filled lead-data fields, never a value
 
 
+NOTHING_TOLD = Facts()
 Row = TypeVar("Row", Buyer, Delivery)
 
 
@@ -158,7 +157,7 @@ def recognise_facts(known: Facts, told: Facts) -> Facts:
 
 def join_facts(known: Facts, told: Facts) -> Facts:
     """As `merge_facts`, of rows that were recognised already."""
-    news = {f.name: value for f in fields(Facts) if (value := getattr(told, f.name)) is not None}
+    news = {name: value for name in Facts.__struct_fields__ if (value := getattr(told, name)) is not None}
     if told.campaign is not None:
         news["campaign"] = _merge_named(known.campaign, told.campaign)
     if told.supplier is not None:
@@ -233,5 +232,5 @@ def _merge_rows(known: tuple[Row, ...] | None, told: tuple[Row, ...]) -> tuple[R
 
 
 def _merge_row(known: Row, told: Row) -> Row:
-    news = {f.name: value for f in fields(told) if (value := getattr(told, f.name)) is not None}
+    news = {name: value for name in told.__struct_fields__ if (value := getattr(told, name)) is not None}
     return replace(known, **news)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from worker.domain.complaints import SPOKEN
 from worker.domain.lead_fields import list_filled_fields
@@ -35,17 +36,18 @@ _LEFT_ALONE = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(Struct, frozen=True):
     """A body, readable: `document` is None where it was no JSON; `text` is the body in any case.
 
     `is_plain`: the text is this JSON and nothing else, in ASCII and without escapes, so it can be kept as it is.
+    `is_ordinary`: moreover, its shape is known to have no lead data; the document was not needed, and is None.
     """
 
     document: JSON
     text: str
     is_json: bool
     is_plain: bool = False
+    is_ordinary: bool = False
 
 
 def decode_body(body: bytes) -> Decoded:
@@ -88,6 +90,11 @@ def _find_object(text: str) -> JSON:
     return document if isinstance(document, dict) and not text[end:].strip() else None
 
 
+def keep_ordinary(body: bytes) -> Decoded:
+    """A body that `worker.domain.ordinary` has read, for the journal alone."""
+    return Decoded(None, body.decode("ascii"), is_json=True, is_plain=True, is_ordinary=True)
+
+
 def describe_shape(document: JSON) -> str:
     """The document with every value but status words replaced by its kind: safe to show to anybody."""
     return json.dumps(_redact(document), ensure_ascii=False)[:OTHER_CAP]
@@ -110,7 +117,7 @@ def make_storable(text: str) -> str:
 
 def prepare_for_journal(decoded: Decoded, *, keep_lead_data: bool) -> tuple[str, str | None]:
     """The body as the journal keeps it, and what was cut out of it, if anything."""
-    if decoded.is_plain and (keep_lead_data or not _LEAD_DATA_KEY.search(decoded.text.translate(_NO_BLANKS).lower())):
+    if decoded.is_plain and (decoded.is_ordinary or keep_lead_data or not _may_hold_lead_data(decoded.text)):
         return decoded.text, None
     cuts = []
     if decoded.is_json:
@@ -124,6 +131,10 @@ def prepare_for_journal(decoded: Decoded, *, keep_lead_data: bool) -> tuple[str,
         cuts.append(f"{len(body) - OTHER_CAP} of {len(body)} characters")
         body = body[:OTHER_CAP]
     return body, ", ".join(cuts) or None
+
+
+def _may_hold_lead_data(text: str) -> bool:
+    return _LEAD_DATA_KEY.search(text.translate(_NO_BLANKS).lower()) is not None
 
 
 def _read_int(digits: str) -> int | str:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from msgspec import Struct
 from sqlalchemy import Connection, Row, text
 
 from worker.domain.decide import PolledLead
@@ -55,8 +56,7 @@ class Budget:
     requests_per_day: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimedLead:
+class ClaimedLead(Struct, frozen=True):
     """A lead this worker alone may ask about until the lease runs out.
 
     `send_after`: how long from now to hold the request; None: no moment is reserved for it yet.

@@ -7,17 +7,16 @@ always the fold of the events.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from msgspec import Struct
 from sqlalchemy import Connection, text
 
 from worker.domain.lifecycle import State
 from worker.store.bulk import execute_many, list_rows, unnest
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(Struct, frozen=True):
     """One lead's change of state; `from_state` equal to `to_state` records an event without a change."""
 
     lead_id: int

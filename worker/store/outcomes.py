@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec import Struct
 from sqlalchemy import Connection, Row, text
 
 from worker.domain.facts import Buyer, Delivery, Facts, Named
@@ -15,8 +15,7 @@ from worker.store.bulk import execute_many, upsert
 Seen = tuple[datetime, datetime]  # first and last
 
 
-@dataclass(frozen=True, slots=True)
-class KnownLead:
+class KnownLead(Struct, frozen=True):
     """What is recorded of a lead so far."""
 
     lead_id: int
@@ -30,8 +29,7 @@ class KnownLead:
     journal_is_cut: bool = False  # old replies were forgotten
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """A lead's facts as they are to be recorded, the newest reply in them, and when each delivery was in a reply."""
 
     lead_id: int

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec import Struct
 from sqlalchemy import Connection, TextClause, text
 
 MOST_ATTEMPTS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class JournalledReply:
+class JournalledReply(Struct, frozen=True):
     """One reply waiting to be persisted."""
 
     reply_id: int
