@@ -35,7 +35,7 @@ _LEAST_ANSWER_SECONDS = 0.01
 LONGEST_WAIT_SECONDS = PACE_HORIZON.total_seconds() + 10
 
 
-class Reply(Struct, frozen=True):
+class Reply(Struct, frozen=True, gc=False):
     """An answer's content, and when it came by the database's clock."""
 
     received_at: datetime
@@ -43,7 +43,7 @@ class Reply(Struct, frozen=True):
     decoded: Decoded
 
 
-class Told(Struct, frozen=True):
+class Told(Struct, frozen=True, gc=False):
     """One lead's answer and what it means; no reply: there was none, or none was asked for.
 
     `is_strained`: a sign that LeadByte is down or asked too much, whatever it means for the lead.

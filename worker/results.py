@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine
 
 from worker.accounts import Account
 from worker.domain.acceptance import conclude
-from worker.domain.facts import Facts, derive_facts, merge_facts
+from worker.domain.facts import NOTHING_TOLD, derive_facts, merge_facts
 from worker.domain.lifecycle import FINAL, State, may_become
 from worker.failpoints import reach
 from worker.folding import Folding, add_move, fold_reply, reopen_abandoned
@@ -141,7 +141,7 @@ def _replay_journals(connection: Connection, leads: Sequence[Folding]) -> None:
     facts of the others.
     """
     anew = {lead.lead_id: _begin_anew(lead) for lead in leads}
-    told = dict.fromkeys(anew, Facts())
+    told = dict.fromkeys(anew, NOTHING_TOLD)
     for reply in read_journal(connection, list(anew)):
         reading = fold_reply(anew[reply.lead_id], reply)
         told[reply.lead_id] = merge_facts(told[reply.lead_id], reading.facts)
@@ -159,7 +159,7 @@ def _replay_journals(connection: Connection, leads: Sequence[Folding]) -> None:
 def _begin_anew(lead: Folding) -> Folding:
     if lead.journal_is_cut:
         return replace(lead, moves=[], seen={})
-    return Folding(lead.lead_id, lead.queue_id, State.QUEUED, None, None, Facts(), lead.account)
+    return Folding(lead.lead_id, lead.queue_id, State.QUEUED, None, None, NOTHING_TOLD, lead.account)
 
 
 def _take_over(lead: Folding, anew: Folding) -> bool:

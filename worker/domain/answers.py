@@ -22,7 +22,7 @@ class Silence(StrEnum):
     UNSENT = "not asked: the requests before it took too long"
 
 
-class Answer(Struct, frozen=True):
+class Answer(Struct, frozen=True, gc=False):
     """A complete HTTP answer: status, decoded body (bytes, capped), and `Retry-After` as it was sent."""
 
     http_status: int
@@ -30,7 +30,7 @@ class Answer(Struct, frozen=True):
     retry_after: str | None = None
 
 
-class NoAnswer(Struct, frozen=True):
+class NoAnswer(Struct, frozen=True, gc=False):
     """No complete answer. Carries no exception and no URL, since the key may be in it."""
 
     why: Silence

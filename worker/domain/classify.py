@@ -35,7 +35,7 @@ class Meaning(StrEnum):
     REFUSED = "refused"  # key or permission trouble: the account is paused; no lead pays for it
 
 
-class Reading(Struct, frozen=True):
+class Reading(Struct, frozen=True, gc=False):
     """One answer, understood. `state` None: open, which way is not told. `reason` is one line for people.
 
     `unknown_word` is the status word that we do not know, where there is one. `is_unreadable` says that something came

@@ -27,7 +27,7 @@ RECHECK_RETRY = timedelta(minutes=5)
 RECHECK_TRIES = 3
 
 
-class PolledLead(Struct, frozen=True):
+class PolledLead(Struct, frozen=True, gc=False):
     """What the decision needs to know of a lead."""
 
     state: State
@@ -46,7 +46,7 @@ class Policy(Struct, frozen=True):
     schedule: Schedule
 
 
-class Step(Struct, frozen=True):
+class Step(Struct, frozen=True, gc=False):
     """What to write about a lead after a poll.
 
     `abandoned_because` set: we stop asking. `ends_recheck`: the lead was final before, and we have looked again.

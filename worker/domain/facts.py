@@ -23,7 +23,9 @@ SOLD = "Sold"
 NO_SALE = frozenset({"unsold", "returned", "skipped"})  # beside Sold, words seen in LeadByte's pages
 
 
-class Named(Struct, frozen=True):
+# msgspec's structs rather than dataclasses: such values are made thousands of times a second, and these cost a tenth.
+# None can be part of a cycle, so the collector need not look at them (`gc=False`).
+class Named(Struct, frozen=True, gc=False):
     """A campaign or supplier: id, name, or only one of them."""
 
     id: str | None = None
@@ -38,7 +40,7 @@ def _is_no_sale(status: str | None) -> bool:
     return status is not None and status.casefold() in NO_SALE
 
 
-class Buyer(Struct, frozen=True):
+class Buyer(Struct, frozen=True, gc=False):
     """One buyer's verdict; `key` is what tells it from the lead's other buyers: id, else bid, else name."""
 
     key: str
@@ -75,7 +77,7 @@ class Buyer(Struct, frozen=True):
         return self.bid is not None and other.bid is not None and self.bid != other.bid
 
 
-class Delivery(Struct, frozen=True):
+class Delivery(Struct, frozen=True, gc=False):
     """One delivery of the lead to a buyer's system; `key` is its id, else its name and buyer."""
 
     key: str
@@ -112,7 +114,7 @@ class Delivery(Struct, frozen=True):
         return self.buyer_id is not None and other.buyer_id is not None and self.buyer_id != other.buyer_id
 
 
-class Facts(Struct, frozen=True):
+class Facts(Struct, frozen=True, gc=False):
     """All that replies have told of one lead. None always means "not told"."""
 
     campaign_accepted: bool | None = None
@@ -146,7 +148,7 @@ def merge_facts(known: Facts, told: Facts) -> Facts:
 
 def recognise_facts(known: Facts, told: Facts) -> Facts:
     """`told`, each buyer and delivery under the key that it is known by."""
-    if not (known.buyers and told.buyers) and not (known.deliveries and told.deliveries):
+    if known is NOTHING_TOLD or (not (known.buyers and told.buyers) and not (known.deliveries and told.deliveries)):
         return told
     return replace(
         told,
@@ -157,6 +159,8 @@ def recognise_facts(known: Facts, told: Facts) -> Facts:
 
 def join_facts(known: Facts, told: Facts) -> Facts:
     """As `merge_facts`, of rows that were recognised already."""
+    if known is NOTHING_TOLD:
+        return told
     news = {name: value for name in Facts.__struct_fields__ if (value := getattr(told, name)) is not None}
     if told.campaign is not None:
         news["campaign"] = _merge_named(known.campaign, told.campaign)

@@ -15,19 +15,14 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TypeVar
 
-from msgspec import DecodeError, Struct
-from msgspec.json import Decoder
-
 from worker.domain.blocks import show_acceptance
 from worker.domain.classify import Meaning, Reading, tell_acceptance
 from worker.domain.facts import Buyer, Delivery, Facts, Named
 from worker.domain.lifecycle import State
 from worker.domain.records import LEAD_DATA
 from worker.domain.rows import MOST_ROWS
+from worker.domain.shape import Amount, BuyerRow, DeliveryRow, Id, NamedRow, Record, Response, decode_ordinary
 from worker.domain.values import fold_key, read_currency, read_currency_of, read_id, read_moment, read_money, read_text
-
-Id = int | str | None
-Amount = int | float | str | None
 
 # A market has few campaigns, buyers, prices and reasons, told again and again: what each means is remembered.
 _REMEMBERED = 4096
@@ -37,74 +32,14 @@ _OK = 200
 _ISO_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 
 
-class _BuyerRow(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    id: Id = None
-    bid: Id = None
-    name: str | None = None
-    status: str | None = None
-    revenue: Amount = None
-    currency: str | None = None
-
-
-class _DeliveryRow(Struct, frozen=True, gc=False, forbid_unknown_fields=True, rename="camel"):
-    id: Id = None
-    name: str | None = None
-    reference: str | None = None
-    status: str | None = None
-    reason: str | None = None
-    buyer_id: Id = None
-    bid: Id = None
-    revenue: Amount = None
-
-
-class _NamedRow(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    id: Id = None
-    name: str | None = None
-    reference: Id = None
-    sid: Id = None
-
-
-class _Blocks(Struct, gc=False, forbid_unknown_fields=True, rename="camel"):
-    buyers: list[_BuyerRow] | None = None
-    deliveries: list[_DeliveryRow] | None = None
-    campaign: _NamedRow | None = None
-    supplier: _NamedRow | None = None
-
-
-class _Response(_Blocks, gc=False, forbid_unknown_fields=True, rename="camel"):
-    code: int | None = None
-    response: str | None = None
-    info: list[str] | dict[str, str | int | float | bool | None] | None = None
-    lead_id: Id = None
-    rejection_id: Id = None
-    process_time: Amount = None
-    timestamp: str | None = None
-    payout: Amount = None
-
-
-class _Record(_Blocks, gc=False, forbid_unknown_fields=True, rename="camel", kw_only=True):
-    queue_id: str
-    status: str
-    processed: str | None = None
-    response: _Response | None = None
-
-
-class _Envelope(Struct, gc=False, forbid_unknown_fields=True):
-    status: str
-    code: int
-    message: str
-    records: list[_Record]
-
-
 class _NeedsCareError(Exception):
     """Something that the careful reader decides."""
 
 
-Row = TypeVar("Row", _BuyerRow, _DeliveryRow)
+Row = TypeVar("Row", BuyerRow, DeliveryRow)
 Block = TypeVar("Block")
 Read = TypeVar("Read", Buyer, Delivery)
 
-_DECODER = Decoder(_Envelope)
 _QUEUED = Reading(Meaning.TOLD, "LeadByte says: Queued", State.QUEUED)
 _VERDICTS: Mapping[str, Reading] = MappingProxyType(
     {
@@ -141,14 +76,9 @@ def read_ordinary(queue_id: str, http_status: int, body: bytes | str) -> Reading
     return Reading(Meaning.TOLD, verdict.reason, verdict.state, facts)
 
 
-def _open_record(queue_id: str, http_status: int, body: bytes | str) -> _Record | None:
-    if http_status != _OK or not body.isascii() or (b"\\" in body if isinstance(body, bytes) else "\\" in body):
-        return None
-    try:
-        envelope = _DECODER.decode(body)
-    except DecodeError:
-        return None
-    if (envelope.status, envelope.code) != ("Success", 1) or envelope.message not in {"OK", ""}:
+def _open_record(queue_id: str, http_status: int, body: bytes | str) -> Record | None:
+    envelope = decode_ordinary(body) if http_status == _OK else None
+    if envelope is None or (envelope.status, envelope.code) != ("Success", 1) or envelope.message not in {"OK", ""}:
         return None
     if len(envelope.records) != 1 or envelope.records[0].queue_id != queue_id:
         return None
@@ -156,11 +86,11 @@ def _open_record(queue_id: str, http_status: int, body: bytes | str) -> _Record 
     return record if _is_verdict(record) or _is_queued(record) else None
 
 
-def _is_queued(record: _Record) -> bool:
-    return record == _Record(queue_id=record.queue_id, status="Queued")
+def _is_queued(record: Record) -> bool:
+    return record == Record(queue_id=record.queue_id, status="Queued")
 
 
-def _is_verdict(record: _Record) -> bool:
+def _is_verdict(record: Record) -> bool:
     response = record.response
     return record.status in _VERDICTS and response is not None and _is_settled(response.payout) and _is_plain(response)
 
@@ -170,12 +100,12 @@ def _is_settled(payout: Amount) -> bool:
     return not isinstance(payout, str) or payout.replace(".", "", 1).isdecimal()
 
 
-def _is_plain(response: _Response) -> bool:
+def _is_plain(response: Response) -> bool:
     """Whether there is nothing in the one free block that the journal would leave out."""
     return not isinstance(response.info, dict) or _LEAD_DATA.isdisjoint(map(fold_key, response.info))
 
 
-def _read_facts(record: _Record, response: _Response) -> Facts:
+def _read_facts(record: Record, response: Response) -> Facts:
     code, lead_id = response.code, _read_id(response.lead_id)
     if code is not None and abs(code) >= _LARGEST_CODE:
         raise _NeedsCareError
@@ -214,7 +144,7 @@ def _read_rows(read: Callable[[Row], Read], rows: Sequence[Row] | None) -> tuple
 
 
 @lru_cache(_REMEMBERED)
-def _read_buyer(row: _BuyerRow) -> Buyer:
+def _read_buyer(row: BuyerRow) -> Buyer:
     id_, bid, name = _read_id(row.id), _read_id(row.bid), _read_name(row.name)
     key = id_ or bid or name
     if key is None:
@@ -226,7 +156,7 @@ def _read_buyer(row: _BuyerRow) -> Buyer:
 
 
 @lru_cache(_REMEMBERED)
-def _read_delivery(row: _DeliveryRow) -> Delivery:
+def _read_delivery(row: DeliveryRow) -> Delivery:
     id_ = _read_id(row.id)
     if id_ is None:
         raise _NeedsCareError
@@ -236,12 +166,12 @@ def _read_delivery(row: _DeliveryRow) -> Delivery:
     return Delivery(id_, id_, name, buyer_id, status, reason, _read_amount(row.revenue))
 
 
-def _read_named(row: _NamedRow | None) -> Named | None:
+def _read_named(row: NamedRow | None) -> Named | None:
     return None if row is None else _read_named_row(row)
 
 
 @lru_cache(_REMEMBERED)
-def _read_named_row(row: _NamedRow) -> Named:
+def _read_named_row(row: NamedRow) -> Named:
     id_ = _read_id(row.id) or _read_id(row.reference) or _read_id(row.sid)
     if id_ is None:
         raise _NeedsCareError

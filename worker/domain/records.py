@@ -31,7 +31,7 @@ _LIKE_A_QUEUE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4,8}){3,}", re.ASCII | re.
 _DEEPEST = 5  # envelopes within envelopes
 
 
-class Found(Struct, frozen=True):
+class Found(Struct, frozen=True, gc=False):
     """One record of any lead: its fields, what stands around it, and the queue ID it carries."""
 
     record: Block

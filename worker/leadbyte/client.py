@@ -24,7 +24,7 @@ from worker.leadbyte.transport import Request, Transport, Window, never_stop
 _LONG = 60.0  # an answer or the deadline comes sooner
 
 
-class Question(Struct, frozen=True):
+class Question(Struct, frozen=True, gc=False):
     """One queue ID to ask about; `tag` comes back with the answer."""
 
     tag: int

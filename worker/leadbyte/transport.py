@@ -25,7 +25,7 @@ CONNECT_SECONDS = 5.0  # for finding the host and being let in; never more than 
 _LONG = 60.0  # an answer or the deadline comes sooner
 
 
-class Request(Struct, frozen=True):
+class Request(Struct, frozen=True, gc=False):
     """One GET. `url` and `headers` may hold the key, so neither is shown by `repr`."""
 
     tag: int  # the caller's name for it: comes back with the answer

@@ -36,7 +36,7 @@ _LEFT_ALONE = frozenset(
 )
 
 
-class Decoded(Struct, frozen=True):
+class Decoded(Struct, frozen=True, gc=False):
     """A body, readable: `document` is None where it was no JSON; `text` is the body in any case.
 
     `is_plain`: the text is this JSON and nothing else, in ASCII and without escapes, so it can be kept as it is.

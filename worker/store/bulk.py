@@ -8,7 +8,6 @@ arrays are written here, as Postgres reads them: psycopg writes them as well, bu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
 from operator import attrgetter
 from typing import Any
 

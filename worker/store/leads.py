@@ -16,7 +16,7 @@ from worker.domain.lifecycle import State
 from worker.store.bulk import execute_many, list_rows, unnest
 
 
-class Move(Struct, frozen=True):
+class Move(Struct, frozen=True, gc=False):
     """One lead's change of state; `from_state` equal to `to_state` records an event without a change."""
 
     lead_id: int

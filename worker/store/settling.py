@@ -18,7 +18,7 @@ from worker.store.bulk import execute_many, list_rows, unnest
 from worker.store.claims import LEASE, Claim
 
 
-class JournalEntry(Struct, frozen=True):
+class JournalEntry(Struct, frozen=True, gc=False):
     """A reply as it is kept: `cut` says what was taken out of the body, if anything."""
 
     lead_id: int
