@@ -188,7 +188,7 @@ def test_a_server_that_is_not_there_is_said() -> None:
     [
         (
             "insert into resolver.leads (account_id, queue_id) select id, :planted || '!' from resolver.accounts",
-            "ck_leads_queue_id_is_plain",
+            "ck_leads_queue_id_is_short_and_plain",
         ),
         ("insert into resolver.accounts (name) select :planted from generate_series(1, 2)", "uq_accounts_name"),
         ("select cast(:planted as integer)", "22P02"),

@@ -23,9 +23,10 @@ from worker.manners import mind_account, pause
 from worker.schedule_book import ChooseSchedule
 from worker.store.accounts import PauseKind
 from worker.store.claims import PROBE_INTERVAL
+from worker.store.concluding import unwatch_leads
 from worker.store.db import read_clock, transaction
 from worker.store.drift import UnknownWord, note_unknown_words
-from worker.store.leads import Move, move_leads, unwatch_leads
+from worker.store.leads import Move, move_leads
 from worker.store.rechecks import end_rechecks
 from worker.store.settling import JournalEntry, count_polls, journal_replies, release_permits, settle_polls
 

@@ -22,13 +22,13 @@ from worker.rescue import sweep
 from worker.store.db import open_engine, transaction
 
 LEADS, OPEN = 60_000, 10_000
-# From the sixth time on psycopg has a statement prepared, and five times later Postgres may plan it without its values.
+# From the sixth time on psycopg has a statement prepared, and five times later Postgres might plan it without its values.
 ROUNDS = 12
 BIG = ("leads", "watches", "replies", "lead_events", "outcomes", "buyers", "deliveries")
-INDEXES = {
+INDEXES: dict[str, set[str]] = {
     "tick": {"ix_watches_due"},
     "claim": {"ix_watches_due", "pk_leads"},
-    "settle": {"pk_leads"},
+    "settle": set(),  # by the leads or by their leases, whichever are fewer
     "persist": {"pk_leads", "pk_replies", "uq_lead_events_reply_id"},
     "sweep": {"ix_watches_leased"},
 }
