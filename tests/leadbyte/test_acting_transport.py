@@ -134,7 +134,11 @@ def test_an_unknown_host_is_surely_not_sent() -> None:
 
 
 def test_a_failed_handshake_is_surely_not_sent() -> None:
-    with serve(always(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
+    def speak(conversation: Conversation) -> None:
+        conversation.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        conversation.wait_for_hangup()
+
+    with serve(speak) as server:
         asked = act(server.url.replace("http:", "https:"))
     assert isinstance(asked, NoAnswer)
     assert asked.why in NEVER_ARRIVED
