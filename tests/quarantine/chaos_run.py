@@ -118,20 +118,26 @@ class Chaos:
                 return
 
     def _go_on(self, seconds: float, meanwhile: Callable[[], None]) -> None:
+        """For so long, and until all has been asked for: a slow machine is to see as much as a quick one."""
         until = time.monotonic() + seconds
         with ThreadPoolExecutor(SENDERS + 2) as pool:
-            work = [pool.submit(self._send_until, until, number) for number in range(SENDERS)]
-            work += [pool.submit(self._look_until, until), pool.submit(meanwhile)]
+            asking = pool.submit(meanwhile)
+
+            def is_over() -> bool:
+                return time.monotonic() >= until and asking.done()
+
+            work = [pool.submit(self._send_until, is_over, number) for number in range(SENDERS)]
+            work += [pool.submit(self._look_until, is_over), asking]
         for one in work:
             one.result()
 
-    def _send_until(self, until: float, number: int) -> None:
+    def _send_until(self, is_over: Callable[[], bool], number: int) -> None:
         through = replace(
             self.stage.account, concurrency=64, base_url=f"http://127.0.0.1:{self.proxy.port}/restapi/v1.3"
         )
         nowhere = replace(through, base_url="http://127.0.0.1:1/restapi/v1.3")
         chance = random.Random(number)
-        while time.monotonic() < until:
+        while not is_over():
             try:
                 account = nowhere if self.is_wild and chance.random() < 0.03 else through
                 if send_next(self.stage.sender, account) is None:
@@ -139,8 +145,8 @@ class Chaos:
             except Died:
                 continue
 
-    def _look_until(self, until: float) -> None:
-        while time.monotonic() < until:
+    def _look_until(self, is_over: Callable[[], bool]) -> None:
+        while not is_over():
             self.stage.sql(
                 f"update resolver.watches set next_poll_at = {DUE}"
                 " where hurry_since is not null and claim_id is null and next_poll_at is not null"

@@ -157,7 +157,8 @@ class ActingClient:
         except UnusableBody as error:
             return NoAnswer(error.why)
         except TimeoutError:
-            return NoAnswer(Silence.TIMEOUT)
+            # The deadline may pass between the connection and the first byte.
+            return NoAnswer(Silence.TIMEOUT if connection.has_begun else Silence.CONNECTION)
         except Exception as error:  # noqa: BLE001 - an answer that trips a library must not say "not sent"
             if not isinstance(error, (HTTPError, OSError, ValueError)):
                 log.warning("answer_tripped_the_http_library", kind=type(error).__name__)
