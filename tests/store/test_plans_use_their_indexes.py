@@ -22,7 +22,7 @@ from worker.rescue import sweep
 from worker.store.db import open_engine, transaction
 
 LEADS, OPEN = 60_000, 10_000
-# From the sixth time on psycopg has a statement prepared, and five times later Postgres might plan it without its values.
+# From the sixth time on psycopg has a statement prepared; five times later Postgres might plan it without its values.
 ROUNDS = 12
 BIG = ("leads", "watches", "replies", "lead_events", "outcomes", "buyers", "deliveries")
 INDEXES: dict[str, set[str]] = {

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
+from worker.errors import LeadResolverError
 from worker.store.bulk import execute_many, list_rows, unnest
 from worker.store.leads import MOVE_COLUMNS, Move
 
@@ -46,19 +47,18 @@ _UNWATCH = text(f"""
     from gone where l.id = gone.lead_id and (gone.polls, gone.failures) <> (0, 0)
 """)
 
-# As `move_leads` and `unwatch_leads` after each other, but the lead, which has five indexes, is written once.
+# As `move_leads` and `unwatch_leads` after each other, but the lead, which has five indexes, is written once. The array
+# is named once more wherever rows are looked up, since by a join alone Postgres may choose to read all of a table.
 _CONCLUDE = text(f"""
     with s as (select * from {unnest(MOVE_COLUMNS, "u")}),
-    gone as (
-        delete from resolver.watches w using s join resolver.leads l on l.id = s.lead_id and l.state = s.from_state
-        where w.lead_id = s.lead_id returning {", ".join(f"w.{name}" for name in _ENDED.split(", "))}
-    ),
+    gone as (delete from resolver.watches where lead_id = any(cast(:lead_id as bigint[])) returning {_ENDED}),
     {_LEARNED.format(verdicts="s")},
     moved as (
         update resolver.leads l
         set state = s.to_state, state_reason = s.state_reason, resolved_at = s.resolved_at,
             polls = l.polls + coalesce(gone.polls, 0), failures = l.failures + coalesce(gone.failures, 0)
-        from s left join gone using (lead_id) where l.id = s.lead_id and l.state = s.from_state
+        from s left join gone using (lead_id)
+        where l.id = any(cast(:lead_id as bigint[])) and l.id = s.lead_id and l.state = s.from_state
         returning l.id, gone.told_digest
     ),
     noted as (
@@ -74,12 +74,16 @@ _CONCLUDE = text(f"""
 def conclude_leads(connection: Connection, moves: Sequence[Move], at: datetime) -> dict[int, int | None]:
     """Move these leads, which are locked, to final states, one move each, and end their watches.
 
-    Returns the leads that were in `from_state`, each with the digest of what was last told, if it was still watched.
+    Returns the leads, each with the digest of what it was last told, if it was still watched. LeadResolverError if one
+    was not in its `from_state` after all: it must not lose its watch without having its verdict.
     """
     if not moves:
         return {}
     rows = execute_many(connection, _CONCLUDE, MOVE_COLUMNS, list_rows(MOVE_COLUMNS, moves), at=at)
-    return {row.id: row.told_digest for row in rows}
+    digests = {row.id: row.told_digest for row in rows}
+    if len(digests) < len(moves):
+        raise LeadResolverError("leads were moved by somebody else although they are locked; nothing was recorded")
+    return digests
 
 
 def unwatch_leads(connection: Connection, lead_ids: Sequence[int]) -> None:
