@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -51,7 +51,6 @@ STATEMENTS: dict[str, tuple[TextClause, dict[str, Any]]] = {
     "look": (action_looks._DUE, NOW_ONLY),
     "calm": (action_looks._CALM_DOWN, {"lead_ids": [1, 2, 3], "now": NOW, "soon": NOW}),
     "hurry": (actions._HURRY, {"lead_ids": [1, 2, 3], "now": NOW, "soon": NOW}),
-    "forget": (action_looks._FORGET_FIELDS, {"before": NOW - timedelta(days=7)}),
 }
 BIG = ("actions", "leads", "outcomes", "watches", "lead_events")
 _SCANS = text("select relname, seq_scan from pg_stat_user_tables where relname = any(:big)")
