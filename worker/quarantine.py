@@ -142,7 +142,7 @@ def resolve(
     fields: Mapping[str, FieldValue] | None = None,
     withdraw: bool = False,
 ) -> Resolved:
-    """Take a person's word on an action that is unsure, or acknowledged and never done.
+    """Take a person's word on an action that is unsure, or acknowledged and never done, or not wanted any more.
 
     Args:
         engine: Postgres.
@@ -150,7 +150,7 @@ def resolve(
         happened: it is confirmed; if it did not happen, it is sent again.
         by: who says so, in plain characters.
         fields: to have it sent again, its field values anew, for exactly the names it has: they were dropped once sent.
-        withdraw: it did not happen, and is not to be sent again.
+        withdraw: it did not happen, and is not to be sent again; or it is requested, and is not to be sent at all.
 
     Raises:
         NotFoundError: there is no such action.
@@ -164,7 +164,7 @@ def resolve(
         raise UsageError(f"action {action_id} either happened or is withdrawn")
     state, message = _judge_word(name, happened=happened, withdraw=withdraw)
     with transaction(engine) as connection:
-        action = _find_resolvable(connection, action_id)
+        action = _find_resolvable(connection, action_id, withdraw=withdraw)
         if state is ActionState.REQUESTED:
             _check_names(action, fields)
         elif fields:
@@ -182,15 +182,15 @@ def _judge_word(by: str, *, happened: bool, withdraw: bool) -> tuple[ActionState
     if happened:
         return ActionState.CONFIRMED, f"it happened, says {by}"
     if withdraw:
-        return ActionState.REFUSED, f"it did not happen, says {by}: not sent again"
+        return ActionState.REFUSED, f"it did not happen, says {by}, and is withdrawn"
     return ActionState.REQUESTED, f"it did not happen, says {by}: sent again"
 
 
-def _find_resolvable(connection: Connection, action_id: int) -> Standing:
+def _find_resolvable(connection: Connection, action_id: int, *, withdraw: bool) -> Standing:
     action = lock_action(connection, action_id)
     if action is None:
         raise NotFoundError(f"there is no action {action_id}; the view reporting.quarantine lists them")
-    if action.state not in _RESOLVABLE:
+    if action.state not in _RESOLVABLE and not (withdraw and action.state is ActionState.REQUESTED):
         raise UsageError(f"action {action_id} is {action.state}: only unsure and acknowledged ones can be resolved")
     return action
 

@@ -20,6 +20,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from worker.accounts import Account
+from worker.clock import read_sleepless
 from worker.domain.action_answers import Outcome, Verdict, Way, read_post_answer, read_put_answer
 from worker.domain.action_results import LET_IN, NEVER_ARRIVED, Result, conclude_sent, conclude_unsent, hide_values
 from worker.domain.actions import PERMISSION, Kind
@@ -70,7 +71,7 @@ def send_next(sender: Sender, account: Account) -> Counter[str] | None:
         return None
     ids = [action.quarantine_id for action in errand.actions]
     reach("quarantine.after_claim", ids)
-    time.sleep(max(0.0, errand.send_at - time.monotonic()))
+    time.sleep(max(0.0, errand.send_at - read_sleepless()))
     try:
         asked = _send(sender.client, account, errand)
     except SettingsError as error:

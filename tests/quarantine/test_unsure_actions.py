@@ -188,6 +188,18 @@ def test_a_worker_that_was_frozen_before_the_first_byte_does_not_send(stage: Sta
     assert stage.sql("select attempts, sent_at from resolver.actions") == [(0, None)]
 
 
+def test_after_a_lost_answer_leads_are_updated_one_at_a_time_for_a_minute(stage: Stage) -> None:
+    leads = [f"sandbox-quarantined-{number:04}" for number in range(10)]
+    stage.hold(*leads)
+    stage.box.script("@update", "lostreply", 1)
+    stage.ask("update", *leads[:5], fields=FIELDS)
+    assert send_next(stage.sender, stage.account) == {"unsure": 5}
+    stage.ask("update", *leads[5:], fields=FIELDS)
+    assert send_next(stage.sender, stage.account) == {"confirmed": 1}
+    stage.age(61)
+    assert send_next(stage.sender, stage.account) == {"confirmed": 4}
+
+
 class Interrupted(ActingClient):
     """Sends, and has something happen before the answer is looked at."""
 

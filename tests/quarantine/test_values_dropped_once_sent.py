@@ -212,8 +212,22 @@ def test_a_person_who_has_no_values_any_more_withdraws_it_and_the_way_is_free(st
     stage.ask("release", LEAD)
     assert stage.send() == {}
     done = resolve(stage.engine, 1, happened=False, by="kim", withdraw=True)
-    assert (done.state, done.message) == ("refused", "it did not happen, says kim: not sent again")
+    assert (done.state, done.message) == ("refused", "it did not happen, says kim, and is withdrawn")
     assert stage.send() == {"acknowledged": 1}
+
+
+def test_what_waits_to_be_sent_is_withdrawn_with_its_values(stage: Stage) -> None:
+    stage.hold(LEAD)
+    stage.ask("release", LEAD, fields=FIELDS)
+    assert resolve(stage.engine, 1, happened=False, by="kim", withdraw=True).state == "refused"
+    assert find_values(stage.sql) == []
+    assert stage.send() == {}
+    with pytest.raises(UsageError, match="action 1 is refused"):
+        resolve(stage.engine, 1, happened=False, by="kim", withdraw=True)
+    stage.ask("release", LEAD)
+    for happened in (True, False):
+        with pytest.raises(UsageError, match="action 2 is requested"):
+            resolve(stage.engine, 2, by="kim", happened=happened)
 
 
 def test_an_acknowledged_action_that_was_never_done_is_told_with_the_values_it_needs(stage: Stage) -> None:

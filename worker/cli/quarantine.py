@@ -172,7 +172,7 @@ def resolve(
         bool, typer.Option("--resend", help="It did not happen: send it again, its fields --set anew.")
     ] = False,
     withdraw: Annotated[
-        bool, typer.Option("--withdraw", help="It did not happen, and is not to be sent again.")
+        bool, typer.Option("--withdraw", help="It did not happen, and is not to be sent (again).")
     ] = False,
     changes: SetOption = None,
     by: ByOption = None,

@@ -78,6 +78,10 @@ _UNDER_WAY = text("""
     select count(distinct token) from resolver.actions
     where account_id = :account and state = 'sent' and next_try_at > :now
 """)
+_IN_DOUBT = text("""
+    select exists (
+        select from resolver.actions where account_id = :account and state = 'unsure' and unsure_at > :since)
+""")
 _CLAIM = text(f"""
     update resolver.actions c
     set state = 'sent', attempts = c.attempts + 1, token = :token, next_try_at = :until,
@@ -181,6 +185,11 @@ def find_sendable(connection: Connection, account_id: int, closed: Collection[st
 def count_under_way(connection: Connection, account_id: int, now: datetime) -> int:
     """How many requests about the account's actions are being made."""
     return int(connection.execute(_UNDER_WAY, {"account": account_id, "now": now}).scalar_one())
+
+
+def is_in_doubt(connection: Connection, account_id: int, since: datetime) -> bool:
+    """Whether a request since then is without a usable answer."""
+    return bool(connection.execute(_IN_DOUBT, {"account": account_id, "since": since}).scalar_one())
 
 
 def claim_actions(
