@@ -54,7 +54,7 @@ _TROUBLE = re.compile(
     r"|\berror (has |have )?occurred|\bsomething went wrong|exception\b|\bdeadlock|\bmaintenance\b|\boverload"
     r"|\b(system|server|service|too|currently) busy\b|\btime[ -]?out\b|\btimed out\b|\btemporarily\b"
     r"|\b(service|server|system|api|database|currently) (is |was )?(currently )?unavailable\b"
-    r"|\b(try|retry|again) (again )?(later|shortly|soon|in)\b|\btry( it)? again\W*$",
+    r"|\b(try|retry) (again )?(later|shortly|soon|in (a|\d))",
     re.IGNORECASE,
 )
 _ERROR_WORDS = frozenset({"error", "failed", "fail", "failure"})
