@@ -14,7 +14,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "0013"
-down_revision = "0011"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
@@ -25,7 +25,8 @@ CHECKS = (*UNCHECKED, ("unpersisted", "reply_id", "replies"))
 
 DELETES = "".join(f"\n    delete from resolver.{table} where lead_id in (select id from gone);" for table in CHILDREN)
 FUNCTION = f"""
-create function resolver.forget_leads() returns trigger language plpgsql as $$
+create function resolver.forget_leads() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin{DELETES}
     return null;
 end $$
@@ -45,6 +46,7 @@ def upgrade() -> None:
     for table, column, parent in CHECKS:
         op.drop_constraint(f"fk_{table}_{column}_{parent}", table, schema="resolver")
     op.execute(FUNCTION)
+    op.execute("revoke all on function resolver.forget_leads from public")
     op.execute(TRIGGER)
     # An attempt at persisting only counts: with room beside it, the row is written anew without touching its indexes.
     op.execute("alter table resolver.unpersisted set (fillfactor = 50)")

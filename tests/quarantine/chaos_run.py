@@ -18,7 +18,7 @@ from typing import Any
 
 import psycopg
 
-from tests.quarantine.chaos_plan import Ask, Plan
+from tests.quarantine.chaos_plan import Ask, Plan, make_fields
 from tests.quarantine.cutting_proxy import CuttingProxy
 from tests.quarantine.held_stage import DUE, FOLLOW, Stage
 from worker.following import follow_up
@@ -33,7 +33,16 @@ _CALM_ROUNDS = 200  # at most, and far fewer as a rule
 PLACES = ("after_claim", "after_request", "before_commit", "after_record")
 _CUTS = {"pass": 45, "reset": 5, "swallow": 5, "within request": 10, "before answer": 8, "within answer": 8}
 # How LeadByte treats the next calls, in a drawn order; "absent" leaves an action's answer as it is.
-_FAULTS = {"absent": 65, "500": 9, "503": 5, "lostrequest": 8, "lostreply": 5, "error200": 3, "empty": 3}
+_FAULTS = {
+    "absent": 65,
+    "500": 9,
+    "503": 5,
+    "lostrequest": 8,
+    "lostreply": 5,
+    "error200": 2,
+    "denied200": 2,
+    "empty": 2,
+}
 _CALLS_A_SECOND = 30  # about
 
 
@@ -213,9 +222,10 @@ class Chaos:
         """Somebody looks in LeadByte, and says of each action that waits for a person whether it happened."""
         self.stage.box.clear_script()
         done = {(str(effect["quarantine_id"]), effect["action"]) for effect in self.stage.box.actions()}
-        for action, kind, held in self.stage.sql(_WAITS_FOR_PEOPLE):
+        for action, kind, held, has_fields in self.stage.sql(_WAITS_FOR_PEOPLE):
             happened = (held, {"release": "process"}.get(kind, kind)) in done
-            resolved = resolve(self.stage.engine, action, happened=happened, by="kim")
+            fields = None if happened or not has_fields else make_fields(held)
+            resolved = resolve(self.stage.engine, action, happened=happened, by="kim", fields=fields)
             if resolved.state == "requested":
                 self.resends.append(action)
 
@@ -229,6 +239,6 @@ _UNFINISHED = """
                 and b.state = 'unsure' and b.next_try_at is null)
 """
 _WAITS_FOR_PEOPLE = """
-    select id, kind, quarantine_id from resolver.actions
+    select id, kind, quarantine_id, field_names <> '{}' from resolver.actions
     where state in ('unsure', 'acknowledged') order by id
 """

@@ -111,7 +111,7 @@ def test_an_item_that_is_refused_spoils_no_other(stage: Stage) -> None:
 
 def test_what_was_refused_may_be_asked_for_again(stage: Stage) -> None:
     (held,) = stage.hold(LEAD)
-    stage.box.script(held, "error200", 1)
+    stage.box.script(held, "denied200", 1)
     stage.ask("release", LEAD)
     assert stage.send() == {"refused": 1}
     assert [one.outcome for one in stage.ask("release", LEAD)] == ["requested"]

@@ -10,9 +10,9 @@ import re
 
 from worker.errors import InvalidQueueId
 
+PATTERN = "[0-9A-Za-z-]{8,64}"  # the same rule stands in a CHECK (worker/store/tables.py) and in track_lead()
 _LONGEST_QUOTE = 70  # characters of a refused text that a message repeats
-# The same rule stands in a CHECK (worker/store/tables.py) and in track_lead().
-_WHOLE = re.compile("[0-9A-Za-z-]{8,64}", re.ASCII)
+_WHOLE = re.compile(PATTERN, re.ASCII)
 
 
 def parse_queue_id(text: str) -> str:
