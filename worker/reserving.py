@@ -16,7 +16,7 @@ from worker.store.db import read_clock, transaction
 from worker.store.moments import Moments, reserve_moments
 
 # How soon to ask again: a reservation costs the same for one as for many, and a moment must not pass unused.
-RESERVE_AGAIN_SECONDS = 0.02
+RESERVE_AGAIN_SECONDS = 0.05
 AFTER_A_FAULT_SECONDS = 1.0
 
 
