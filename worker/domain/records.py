@@ -93,6 +93,13 @@ def is_record(block: Block) -> bool:
     return any(read_text(block.get(name)) is not None for name in QUEUE_ID_NAMES)
 
 
+def names_another(block: Block, queue_id: str) -> bool:
+    """Whether a block names another lead than this one, beside it or in its place."""
+    told = (read_text(block[name]) for name in QUEUE_ID_NAMES if name in block)
+    ours = queue_id.casefold()
+    return any(text is not None and text.casefold() != ours and _LIKE_A_QUEUE_ID.fullmatch(text) for text in told)
+
+
 def holds_records(value: JSON, depth: int = _DEEPEST) -> bool:
     """Whether a value is, or holds, a record of any lead; it is told by its queue ID."""
     if isinstance(value, list):
