@@ -27,6 +27,9 @@ OTHER_CAP = 16 * 1024
 
 # What Postgres' text cannot hold: NUL, and halves of surrogate pairs that no UTF-8 has.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+# What a field is called, and what a status may be: neither an address, nor a number of anybody's.
+_NAME = re.compile(r"[A-Za-z_][A-Za-z_ .-]{0,39}\d{0,3}", re.ASCII)
+_WORD = re.compile(r"[^@\d]{0,60}\d{0,4}")
 # The name under which the journal keeps the names of the fields that a lead-data block had filled.
 _PRESENT_NAME = "leadFieldsPresent"
 # A field that may be such a block, in a text without the blanks that `fold_key` takes out.
@@ -120,12 +123,21 @@ def describe_shape(document: JSON) -> str:
 
 def _redact(value: JSON, key: str = "") -> JSON:
     if isinstance(value, dict):
-        return {name[:40]: _redact(inner, name) for name, inner in list(value.items())[:50]}
+        return {_redact_name(name): _redact(inner, name) for name, inner in list(value.items())[:50]}
     if isinstance(value, list):
         return [_redact(inner) for inner in value[:3]]
-    if key.casefold() == "status" or value is None or isinstance(value, bool):
+    if value is None or isinstance(value, bool) or (key.casefold() == "status" and _is_word(value)):
         return value
     return "text" if isinstance(value, str) else "number"
+
+
+def _redact_name(name: str) -> str:
+    """In a map by ID, address or telephone number the names are values as well."""
+    return name if _NAME.fullmatch(name) else "(a name)"
+
+
+def _is_word(value: JSON) -> bool:
+    return not isinstance(value, str) or _WORD.fullmatch(value) is not None
 
 
 def make_storable(text: str) -> str:
