@@ -7,7 +7,7 @@ the ID, so nothing is taken for one that is not called so. Neighbours: `worker.d
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from worker.domain.records import LEAD_DATA
 from worker.domain.values import JSON, Block, fold_key, fold_keys, read_id, unwrap
@@ -29,6 +29,7 @@ _SPOKEN_ID = re.compile(
     r"|quarantine_?id\W{0,4}(\d{1,20})\b",
     re.IGNORECASE | re.ASCII,
 )
+_STATUS_NAMES = ("status", "queuestatus", "leadstatus")
 _DEEPEST = 4
 _MOST_ITEMS = 20
 
@@ -45,16 +46,22 @@ def find_quarantine_id(places: Sequence[Block]) -> str | None:
 
     Of several different ones, which is the lead's is not told.
     """
-    told = next((id_ for place in places for name in ID_NAMES if (id_ := read_id(place.get(name)))), None)
-    if told is not None:
-        return told
-    told = next((id_ for place in places for name in _BLOCK_NAMES if (id_ := _read_block(place.get(name)))), None)
+    told = _read_first(read_id, places, ID_NAMES) or _read_first(_read_block, places, _BLOCK_NAMES)
     if told is not None or not any(_is_held(place) for place in places[:2]):
         return told
     for place in places:
         found = set(_look_inside(dict(place), _DEEPEST))
         if found:
             return found.pop() if len(found) == 1 else None
+    return None
+
+
+def _read_first(reader: Callable[[JSON], str | None], places: Sequence[Block], names: Sequence[str]) -> str | None:
+    for place in places:
+        for name in names:
+            value = place.get(name)
+            if value is not None and (told := reader(value)) is not None:
+                return told
     return None
 
 
@@ -67,7 +74,11 @@ def list_held_ids(lead_data: JSON) -> dict[str, JSON]:
 
 
 def _is_held(place: Block) -> bool:
-    return any("quarantin" in str(place.get(name)).casefold() for name in ("status", "queuestatus", "leadstatus"))
+    for name in _STATUS_NAMES:
+        status = place.get(name)
+        if status is not None and "quarantin" in str(status).casefold():
+            return True
+    return False
 
 
 def _read_block(value: JSON) -> str | None:

@@ -95,9 +95,14 @@ def is_record(block: Block) -> bool:
 
 def names_another(block: Block, queue_id: str) -> bool:
     """Whether a block names another lead than this one, beside it or in its place."""
-    told = (read_text(block[name]) for name in QUEUE_ID_NAMES if name in block)
-    ours = queue_id.casefold()
-    return any(text is not None and text.casefold() != ours and _LIKE_A_QUEUE_ID.fullmatch(text) for text in told)
+    for name in QUEUE_ID_NAMES:
+        value = block.get(name)
+        if value is None or value == queue_id:
+            continue
+        text = read_text(value) or ""
+        if text.casefold() != queue_id.casefold() and _LIKE_A_QUEUE_ID.fullmatch(text):
+            return True
+    return False
 
 
 def holds_records(value: JSON, depth: int = _DEEPEST) -> bool:

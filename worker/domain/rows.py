@@ -109,8 +109,10 @@ def _read_delivery(row: Block) -> Delivery:
 
 def _read_reason(row: Block) -> str | None:
     for name in ("reason", "deliveryreason", "response", "message", "info"):
-        if name in row and (text := read_text(row[name]) or read_text(join_words(row[name]))) is not None:
-            return text
+        value = row.get(name)
+        told = read_text(join_words(value) if isinstance(value, list | dict) else value) if value is not None else None
+        if told is not None:
+            return told
     return None
 
 

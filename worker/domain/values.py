@@ -105,6 +105,8 @@ def read_money(value: JSON) -> Decimal | None:
 
 def read_currency_of(value: JSON) -> str | None:
     """The currency that an amount itself carries: `"£12.50"`, `"12.50 GBP"`, `{"amount": …, "currency": …}`."""
+    if isinstance(value, str) and _PLAIN_MONEY.fullmatch(value):
+        return None
     value = unwrap(value)
     if isinstance(value, dict):
         return read_currency(fold_keys(value).get("currency"))
@@ -210,6 +212,8 @@ def read_wrapped_text(value: JSON) -> str | None:
 
 def read_currency(value: JSON) -> str | None:
     """`GBP`, `£`, `{"code": "GBP"}`, or LeadByte's long form as it is (`Britain (United Kingdom), Pounds`)."""
+    if isinstance(value, str) and _CURRENCY_CODE.fullmatch(value):
+        return value
     value = unwrap(value)
     if isinstance(value, dict):
         inner = fold_keys(value)
