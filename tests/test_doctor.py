@@ -263,3 +263,13 @@ def test_failures_end_with_exit_code_1_and_no_secret_is_printed(
     printed = "".join(capfd.readouterr())
     assert "failed" in printed
     assert "PLANTED" not in printed
+
+
+@pytest.mark.usefixtures("healthy")
+def test_an_action_that_waits_for_over_an_hour_to_be_sent_is_a_warning(diagnose: Diagnose, sql: Sql) -> None:
+    sql("select request_quarantine_action('acme', '17', 'update', '{\"a\": \"b\"}')")
+    assert not pick(diagnose(), "account acme", Mark.WARNING)
+    sql("update resolver.actions set requested_at = requested_at - interval '61 min'")
+    (said,) = pick(diagnose(), "account acme", Mark.WARNING)
+    assert said.startswith("1 actions have waited for over an hour to be sent")
+    assert "quarantine list --state requested" in said

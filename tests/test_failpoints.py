@@ -17,7 +17,7 @@ PROGRAM = "from worker.failpoints import reach; reach('here', ['LEAD']); print('
 def _run(armed: str) -> subprocess.CompletedProcess[str]:
     environment = {VARIABLE: armed}
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=False, timeout=300
     )
 
 

@@ -14,6 +14,7 @@ from worker.accounts import Account
 from worker.domain.backoff import LadderSchedule
 from worker.domain.decide import Policy
 from worker.intake import Submission, track
+from worker.leadbyte import pace
 from worker.leadbyte.client import LeadByteClient
 from worker.leadbyte.lanes import Lanes
 from worker.leadbyte.pace import LATEST_SECONDS, SLACK_SECONDS
@@ -22,6 +23,12 @@ from worker.leadbyte.transport import Request
 from worker.polling import Poller, poll_account
 from worker.sandbox import running_sandbox
 from worker.store.db import transaction
+
+
+@pytest.fixture
+def lateness_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the clock is ours."""
+    monkeypatch.setattr(pace, "LATEST_SECONDS", LATEST_SECONDS)
 
 
 def make_lane(*moments: float, parallel: int = 100, at_most: int = 100) -> Lanes:
@@ -73,6 +80,7 @@ def test_a_timers_coarseness_slows_no_lane_down() -> None:
     assert left == [1, 10, 10, 10, 10, 9]
 
 
+@pytest.mark.usefixtures("lateness_as_it_is")
 def test_a_request_that_is_too_late_is_not_sent() -> None:
     lanes = make_lane(100.0, 100.5)
     now = 100.2 + LATEST_SECONDS
@@ -80,12 +88,14 @@ def test_a_request_that_is_too_late_is_not_sent() -> None:
     assert [request.tag for _, request in lanes.let_out(now)] == [1]
 
 
+@pytest.mark.usefixtures("lateness_as_it_is")
 def test_requests_that_wait_for_room_are_given_up_in_time() -> None:
     lanes = make_lane(100.0, 100.0, 101.0, parallel=1)
     assert list_departures(lanes, 100, 200) == [100.0]
     assert lanes.find_next_moment() == math.inf
 
 
+@pytest.mark.usefixtures("lateness_as_it_is")
 def test_what_all_lanes_may_have_under_way_is_bounded() -> None:
     lanes = make_lane(100.0, 100.0, at_most=3)
     lanes.open(2, 5)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from worker.domain.values import JSON
+from worker.leadbyte.redacting import describe_shape
 from worker.leadbyte.wire import (
     DEEPEST,
     OTHER_CAP,
     Decoded,
     decode_body,
     decode_text,
-    describe_shape,
     make_storable,
     prepare_for_journal,
 )

@@ -9,16 +9,19 @@ import math
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from worker.accounts import Account
 from worker.domain.answers import Answer, Asked, NoAnswer, Silence
 from worker.domain.classify import Meaning, Reading, classify_reply
-from worker.domain.triage import triage_reply
+from worker.domain.ordinary import glance_at_reply, read_ordinary
 from worker.leadbyte.client import Question
-from worker.leadbyte.wire import Decoded, decode_body
+from worker.leadbyte.wire import Decoded, decode_body, keep_ordinary
 from worker.store.claims import MOMENTS_AHEAD, PACE_HORIZON, Claim, ClaimedLead
 
 ACCOUNT_TROUBLE = frozenset({Meaning.THROTTLED, Meaning.REFUSED})
@@ -32,8 +35,7 @@ _LEAST_ANSWER_SECONDS = 0.01
 LONGEST_WAIT_SECONDS = PACE_HORIZON.total_seconds() + 10
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True, gc=False):
     """An answer's content, and when it came by the database's clock."""
 
     received_at: datetime
@@ -41,8 +43,7 @@ class Reply:
     decoded: Decoded
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(Struct, frozen=True, gc=False):
     """One lead's answer and what it means; no reply: there was none, or none was asked for.
 
     `is_strained`: a sign that LeadByte is down or asked too much, whatever it means for the lead.
@@ -169,9 +170,12 @@ def _read_answer(lead: ClaimedLead, asked: Asked, received_at: datetime, *, read
     if not isinstance(asked, Answer):
         meaning = Meaning.UNASKED if asked.why is Silence.UNSENT else Meaning.FAILED
         return Told(lead, Reading(meaning, asked.why), is_strained=asked.why in _STRAINED_SILENCES)
+    read = read_ordinary if reads_facts else glance_at_reply
+    reading = read(lead.queue_id, asked.http_status, asked.body)
+    if reading is not None:
+        return Told(lead, reading, Reply(received_at, asked.http_status, keep_ordinary(asked.body)))
     decoded = decode_body(asked.body)
-    known = None if reads_facts else triage_reply(lead.queue_id, asked.http_status, decoded.document)
-    reading = known or classify_reply(lead.queue_id, asked.http_status, decoded.document, decoded.text)
+    reading = classify_reply(lead.queue_id, asked.http_status, decoded.document, decoded.text)
     return Told(
         lead,
         reading,

@@ -6,11 +6,12 @@ setting below chooses the cheap and lively way rather than the careful one; its 
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import Any, NoReturn
 
 from celery import Celery
-from celery.signals import celeryd_init, setup_logging
+from celery.signals import celeryd_init, setup_logging, worker_process_init
 from kombu import Queue
 
 from worker.accounts import require_accounts
@@ -20,6 +21,8 @@ from worker.envelopes import install as install_envelopes
 from worker.errors import SettingsError
 from worker.logs import set_up_logging
 from worker.settings import load_settings
+
+COLLECT_AFTER = 50_000  # objects made and not freed; Python's default is 700
 
 QUEUES = ("schedule", "polling", "results", "intake", "quarantine")
 
@@ -102,6 +105,17 @@ def _make_app() -> Celery:
 def _set_up_logging(**_: Any) -> None:  # noqa: ANN401 - whatever Celery tells its listeners
     settings = load_settings()
     set_up_logging(settings.lead_resolver_log_level, settings.lead_resolver_log_format)
+
+
+@worker_process_init.connect
+def _calm_the_collector(**_: Any) -> None:  # noqa: ANN401 - whatever Celery tells its listeners
+    """A batch makes tens of thousands of objects, none of them in cycles: looking for some took a fifth of the CPU.
+
+    What was imported never becomes garbage, so it is left out; of the rest all is looked at, but seldom.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
 
 
 @celeryd_init.connect

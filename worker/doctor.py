@@ -185,6 +185,10 @@ def _look_at_actions(connection: Connection) -> Iterator[Finding]:
             yield Finding(Mark.WARNING, f"account {row.name}", f"{said}: see reporting.quarantine")
         if row.parked is not None:
             yield Finding(Mark.WARNING, f"account {row.name}", f"actions: {row.parked}")
+        if row.unsent:
+            said = f"{row.unsent} actions have waited for over an hour to be sent, any field values with them"
+            how = "`lead-resolver quarantine list --state requested` says why; `quarantine resolve ACTION --withdraw`"
+            yield Finding(Mark.WARNING, f"account {row.name}", f"{said}: {how} ends one")
 
 
 def _examine_redis(settings: Settings) -> Iterator[Finding]:

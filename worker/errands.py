@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine
 
 from worker.accounts import Account
+from worker.clock import read_sleepless
 from worker.store.actions import (
     MOST_ITEMS,
     NEEDS,
@@ -21,6 +22,7 @@ from worker.store.actions import (
     claim_actions,
     count_under_way,
     find_sendable,
+    is_in_doubt,
 )
 from worker.store.claims import ROOM_FOR_JITTER, Budget
 from worker.store.db import read_clock, transaction
@@ -29,6 +31,7 @@ from worker.store.slots import Slot, leave_queue, queue_up, take_slot
 
 # The first byte is written this long after its moment at the latest; the lease lasts far longer.
 LATEST_SECONDS = 10.0
+DOUBTED = timedelta(minutes=1)  # how long an answer that was lost makes us send a lead at a time
 TURN_SECONDS = 10.0  # how long one waits for a permit before the next tick may try
 
 
@@ -40,7 +43,7 @@ class Errand:
     shape: Shape
     actions: tuple[ClaimedAction, ...]
     probed: frozenset[str]  # kinds of calls that are parked, and tried with this
-    send_at: float
+    send_at: float  # by `worker.clock`
     send_before: float
 
 
@@ -62,8 +65,8 @@ def _claim(engine: Engine, account: Account, ticket: int | None) -> tuple[int | 
     rate = account.requests_per_second * ROOM_FOR_JITTER
     budget = Budget(rate, account.concurrency, account.requests_per_day)
     with transaction(engine) as connection:
-        # A process may be frozen at any line: its last moment counts from before the clock was read.
-        began_at, now, read_at = time.monotonic(), read_clock(connection), time.monotonic()
+        # Process or machine may stand still at any line: the last moment counts from before the clock was read.
+        began_at, now, read_at = read_sleepless(), read_clock(connection), read_sleepless()
         place, slot = queue_up(connection, account.name, budget, now, ticket)
         if slot is None:
             return place, None
@@ -89,7 +92,9 @@ def _choose(
     if shape is None:
         return None
     probed = NEEDS[shape] & parks.probing
-    most = 1 if probed or shape == "process" else MOST_ITEMS
+    # An answer that is lost leaves all its leads to people: while answers get lost, one at a time.
+    is_risky = bool(probed) or is_in_doubt(connection, slot.account_id, now - DOUBTED)
+    most = 1 if is_risky or shape == "process" else MOST_ITEMS
     lease = slot.send_after + SEND_LEASE
     actions = claim_actions(connection, slot.account_id, shape, slot.id, now, lease, most)
     return (shape, tuple(actions), probed) if actions else None

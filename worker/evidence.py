@@ -6,10 +6,11 @@ Nothing of it is stored. Neighbours: `worker.folding` says what a reply means, `
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from msgspec.structs import asdict
 from sqlalchemy import Connection
 
 from worker.accounts import Account

@@ -32,12 +32,6 @@ def name_action(row: Row) -> str:
     return f"{row['action']} (action {row['action_id']})"
 
 
-def name_commands(action_id: int) -> tuple[str, str]:
-    """What a person types about an action that waits for them: if it happened, and if it did not."""
-    command = f"lead-resolver quarantine resolve {action_id}"
-    return f"{command} --done", f"{command} --resend"
-
-
 def say_why(row: Row) -> str | None:
     """The message without the two commands, where it ends with them."""
     message: str | None = row["message"]

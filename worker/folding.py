@@ -5,8 +5,10 @@ Neighbours: `worker.results` records what comes of it, `worker.evidence` says wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from worker.accounts import Account
 from worker.domain.acceptance import Acceptance, conclude, forget_conclusion
@@ -14,6 +16,7 @@ from worker.domain.changes import describe_changes
 from worker.domain.classify import Meaning, Reading, classify_reply
 from worker.domain.facts import Facts, Named, derive_facts, join_facts, recognise_facts
 from worker.domain.lifecycle import FINAL, State, may_become
+from worker.domain.ordinary import read_ordinary
 from worker.leadbyte.wire import decode_text
 from worker.store.leads import Move
 from worker.store.outcomes import Seen
@@ -23,8 +26,7 @@ from worker.store.worklist import JournalledReply
 CLOCK_SLACK = timedelta(minutes=5)
 
 
-@dataclass(slots=True)
-class Folding:
+class Folding(Struct):
     """One lead while its replies are being folded in: what is known so far, and the moves that led there."""
 
     lead_id: int
@@ -36,8 +38,8 @@ class Folding:
     account: Account | None = None  # as this process has it configured, if it has
     last_reply_id: int = 0
     journal_is_cut: bool = False
-    moves: list[Move] = field(default_factory=list)
-    seen: dict[str, Seen] = field(default_factory=dict)  # deliveries by key
+    moves: list[Move] = field(default_factory=list[Move])
+    seen: dict[str, Seen] = field(default_factory=dict[str, Seen])  # deliveries by key
 
     def choose_acceptance(self, campaign: Named | None) -> Acceptance:
         """What the account has configured for the campaign; without an account, only what is told counts."""
@@ -46,8 +48,7 @@ class Folding:
 
 def fold_reply(lead: Folding, reply: JournalledReply) -> Reading:
     """Join what one reply tells to what is known: the whole meaning of a reply, as a pure step; how it was read."""
-    decoded = decode_text(reply.body)
-    reading = classify_reply(lead.queue_id, reply.http_status, decoded.document, decoded.text)
+    reading = read_reply(lead.queue_id, reply.http_status, reply.body)
     lead.last_reply_id = reply.reply_id
     if reading.meaning not in {Meaning.TOLD, Meaning.UNKNOWN_STATUS}:
         return reading
@@ -69,6 +70,15 @@ def fold_reply(lead: Folding, reply: JournalledReply) -> Reading:
     if was_final and (changes := describe_changes(before, lead.facts)):
         _note_changes(lead, changes, reply)
     return reading
+
+
+def read_reply(queue_id: str, http_status: int, body: str) -> Reading:
+    """What a journalled reply says: at once if it is ordinary, with care if it is not."""
+    ordinary = read_ordinary(queue_id, http_status, body)
+    if ordinary is not None:
+        return ordinary
+    decoded = decode_text(body)
+    return classify_reply(queue_id, http_status, decoded.document, decoded.text)
 
 
 def _note_changes(lead: Folding, changes: str, reply: JournalledReply) -> None:

@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import Engine
 
 from worker.domain.actions import ActionState, Followed, Look, decide_look
-from worker.store.action_looks import expire_sent, forget_old_fields, list_due_looks, record_looks
+from worker.store.action_looks import expire_sent, list_due_looks, record_looks
 from worker.store.db import read_clock, transaction
 
 log = structlog.get_logger(__name__)
@@ -27,7 +27,6 @@ def follow_up(engine: Engine, *, settle: timedelta, follow: timedelta) -> int:
         lost = expire_sent(connection, now, follow)
         looks = [(action, decide_look(action, now, settle)) for action in list_due_looks(connection, now)]
         record_looks(connection, looks, now)
-        forget_old_fields(connection, now)
     for one in lost:
         log.warning("action_sender_lost", account=one.account, action=one.id)
     for action, look in looks:

@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from worker.domain.actions import ActionState
+from worker.domain.actions import ActionState, name_commands
 from worker.errors import NotFoundError, UsageError
 from worker.leadbyte.wire import make_storable
-from worker.store.action_words import resolve_action
-from worker.store.actions import read_quarantine_ids
+from worker.store.action_words import Standing, lock_action, record_word
+from worker.store.actions import complain_about_request, read_quarantine_ids
 from worker.store.actions import request_actions as record_requests
 from worker.store.db import read_clock, transaction
 
@@ -76,7 +76,7 @@ def request_actions(
         action: what is to be done; an update needs `fields`, a release or rejection may have some.
         ids: any number; one given twice counts once.
         requested_by: who asks, in plain characters.
-        fields: new values by name: lead data. Kept until it is sure that they need not be sent again.
+        fields: new values by name: lead data. Dropped once sent.
         reason: why, in one line.
         by_policy: a rule of ours asks, not a person.
         only_try: say what would come of it, and record nothing.
@@ -133,25 +133,84 @@ def _write_number(value: FieldValue) -> str:
         return "9" * (_MOST_DIGITS + 1)
 
 
-def resolve(engine: Engine, action_id: int, *, happened: bool, by: str) -> Resolved:
-    """Take a person's word on an action that is unsure, or acknowledged and never done.
+def resolve(
+    engine: Engine,
+    action_id: int,
+    *,
+    happened: bool,
+    by: str,
+    fields: Mapping[str, FieldValue] | None = None,
+    withdraw: bool = False,
+) -> Resolved:
+    """Take a person's word on an action that is unsure, or acknowledged and never done, or not wanted any more.
 
-    `happened`: it is confirmed. If not, it is sent again; where its field values are not kept any more it is refused
-    instead, and says so: ask for it anew, with its values.
+    Args:
+        engine: Postgres.
+        action_id: the action.
+        happened: it is confirmed; if it did not happen, it is sent again.
+        by: who says so, in plain characters.
+        fields: to have it sent again, its field values anew, for exactly the names it has: they were dropped once sent.
+        withdraw: it did not happen, and is not to be sent again; or it is requested, and is not to be sent at all.
 
     Raises:
         NotFoundError: there is no such action.
-        UsageError: its state needs no word of a person; nothing was changed.
+        UsageError: its state needs no word of a person, or the field values are not those it takes; nothing was
+            changed. Its text quotes no value.
     """
     name = make_storable(by).strip()[:200]
     if not name.isprintable() or not name:
         raise UsageError("who says so is not told in plain characters")
+    if happened and withdraw:
+        raise UsageError(f"action {action_id} either happened or is withdrawn")
+    state, message = _judge_word(name, happened=happened, withdraw=withdraw)
     with transaction(engine) as connection:
-        now = read_clock(connection)
-        found = resolve_action(connection, action_id, happened=happened, by=name, now=now)
-    if found is None:
+        action = _find_resolvable(connection, action_id, withdraw=withdraw)
+        if state is ActionState.REQUESTED:
+            _check_names(action, fields)
+        elif fields:
+            raise UsageError(f"action {action_id}: field values are only for sending it again; nothing was changed")
+        written = _write_fields(fields) if fields else None
+        _check_values(connection, action, written, name)
+        record_word(connection, action, state, message, written, read_clock(connection))
+    return Resolved(action_id, state, message)
+
+
+_RESOLVABLE = frozenset({ActionState.UNSURE, ActionState.ACKNOWLEDGED})
+
+
+def _judge_word(by: str, *, happened: bool, withdraw: bool) -> tuple[ActionState, str]:
+    if happened:
+        return ActionState.CONFIRMED, f"it happened, says {by}"
+    if withdraw:
+        return ActionState.REFUSED, f"it did not happen, says {by}, and is withdrawn"
+    return ActionState.REQUESTED, f"it did not happen, says {by}: sent again"
+
+
+def _find_resolvable(connection: Connection, action_id: int, *, withdraw: bool) -> Standing:
+    action = lock_action(connection, action_id)
+    if action is None:
         raise NotFoundError(f"there is no action {action_id}; the view reporting.quarantine lists them")
-    state, message = found
-    if message is None:
-        raise UsageError(f"action {action_id} is {state}: only unsure and acknowledged ones can be resolved")
-    return Resolved(action_id, ActionState(state), message)
+    if action.state not in _RESOLVABLE and not (withdraw and action.state is ActionState.REQUESTED):
+        raise UsageError(f"action {action_id} is {action.state}: only unsure and acknowledged ones can be resolved")
+    return action
+
+
+def _check_names(action: Standing, fields: Mapping[str, FieldValue] | None) -> None:
+    """Whether values are given for the fields that the action is about, all of them and no others."""
+    if set(fields or ()) == set(action.field_names):
+        return
+    if not action.field_names:
+        raise UsageError(f"action {action.id} changes no fields, so it takes no values; nothing was changed")
+    _, command = name_commands(action.id, action.field_names)
+    said = f"action {action.id} is about {', '.join(action.field_names)}, whose values were dropped once sent"
+    raise UsageError(f"{said}: give just these anew, `{command}`; nothing was changed")
+
+
+def _check_values(connection: Connection, action: Standing, fields: str | None, by: str) -> None:
+    if fields is None:
+        return
+    complaint = complain_about_request(
+        connection, action.account, action.kind, fields=fields, reason=None, requested_by=by
+    )
+    if complaint is not None:
+        raise UsageError(f"action {action.id}: {complaint}; nothing was changed")

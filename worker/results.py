@@ -8,22 +8,24 @@ Running it twice, or by two workers at once, or about a reply persisted before, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import zip_longest
 
 import structlog
+from msgspec.structs import replace
 from sqlalchemy import Connection, Engine
 
 from worker.accounts import Account
 from worker.domain.acceptance import conclude
-from worker.domain.facts import Facts, derive_facts, merge_facts
+from worker.domain.facts import NOTHING_TOLD, derive_facts, merge_facts
 from worker.domain.lifecycle import FINAL, State, may_become
 from worker.failpoints import reach
 from worker.folding import Folding, add_move, fold_reply, reopen_abandoned
 from worker.retrying import retry_while_unavailable
+from worker.store.concluding import conclude_leads, unwatch_leads
 from worker.store.db import read_clock, transaction
-from worker.store.leads import move_leads, unwatch_leads
+from worker.store.leads import move_leads
 from worker.store.outcomes import KnownLead, Outcome, forget_rows, lock_leads, save_outcomes
 from worker.store.rechecks import Recheck, enrol_finals
 from worker.store.worklist import (
@@ -109,10 +111,10 @@ def refold_leads(connection: Connection, lead_ids: Sequence[int], rules: Rules =
 def _save(connection: Connection, leads: list[Folding], rules: Rules) -> None:
     now, final = read_clock(connection), [lead.lead_id for lead in leads if lead.state in FINAL]
     save_outcomes(connection, [_make_outcome(lead) for lead in leads if lead.last_reply_id])
-    _move_in_rounds(connection, leads, now)
+    digests = _move_in_rounds(connection, leads, now)
     if rules.recheck is not None:
-        enrol_finals(connection, final, rules.recheck, now)
-    unwatch_leads(connection, final)
+        enrol_finals(connection, final, digests, rules.recheck, now)
+    unwatch_leads(connection, [lead_id for lead_id in final if lead_id not in digests])
 
 
 def _lock_foldings(connection: Connection, lead_ids: Sequence[int], rules: Rules) -> dict[int, Folding]:
@@ -140,7 +142,7 @@ def _replay_journals(connection: Connection, leads: Sequence[Folding]) -> None:
     facts of the others.
     """
     anew = {lead.lead_id: _begin_anew(lead) for lead in leads}
-    told = dict.fromkeys(anew, Facts())
+    told = dict.fromkeys(anew, NOTHING_TOLD)
     for reply in read_journal(connection, list(anew)):
         reading = fold_reply(anew[reply.lead_id], reply)
         told[reply.lead_id] = merge_facts(told[reply.lead_id], reading.facts)
@@ -158,7 +160,7 @@ def _replay_journals(connection: Connection, leads: Sequence[Folding]) -> None:
 def _begin_anew(lead: Folding) -> Folding:
     if lead.journal_is_cut:
         return replace(lead, moves=[], seen={})
-    return Folding(lead.lead_id, lead.queue_id, State.QUEUED, None, None, Facts(), lead.account)
+    return Folding(lead.lead_id, lead.queue_id, State.QUEUED, None, None, NOTHING_TOLD, lead.account)
 
 
 def _take_over(lead: Folding, anew: Folding) -> bool:
@@ -196,7 +198,13 @@ def _make_outcome(lead: Folding) -> Outcome:
     return Outcome(lead.lead_id, lead.facts, lead.last_reply_id, lead.seen)
 
 
-def _move_in_rounds(connection: Connection, leads: list[Folding], now: datetime) -> None:
-    """Each lead's first move, then each one's second: nearly always there is one round."""
-    for moves in zip_longest(*(lead.moves for lead in leads)):
+def _move_in_rounds(connection: Connection, leads: list[Folding], now: datetime) -> dict[int, int | None]:
+    """Each lead's moves but a last one to a final state, round by round; then those: nearly always, they are all.
+
+    Returns the leads that were concluded, each with the digest of its watch, which ends with it.
+    """
+    last = [lead.moves[-1] for lead in leads if lead.moves and lead.state in FINAL]
+    before = [lead.moves[:-1] if lead.state in FINAL else lead.moves for lead in leads]
+    for moves in zip_longest(*before):
         move_leads(connection, [move for move in moves if move is not None], now)
+    return conclude_leads(connection, last, now)

@@ -8,6 +8,7 @@ that nothing happened. Neighbours: `worker.quarantine` takes the requests, `work
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections import Counter
@@ -19,13 +20,14 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from worker.accounts import Account
+from worker.clock import read_sleepless
 from worker.domain.action_answers import Outcome, Verdict, Way, read_post_answer, read_put_answer
 from worker.domain.action_results import LET_IN, NEVER_ARRIVED, Result, conclude_sent, conclude_unsent, hide_values
 from worker.domain.actions import PERMISSION, Kind
 from worker.domain.answers import Answer, Asked, NoAnswer, Silence
 from worker.domain.retry_after import read_retry_after
 from worker.errands import Errand, find_errand
-from worker.errors import SettingsError
+from worker.errors import LeadResolverError, SettingsError
 from worker.failpoints import reach
 from worker.leadbyte.acting import ActingClient, Item
 from worker.leadbyte.wire import decode_body
@@ -69,7 +71,7 @@ def send_next(sender: Sender, account: Account) -> Counter[str] | None:
         return None
     ids = [action.quarantine_id for action in errand.actions]
     reach("quarantine.after_claim", ids)
-    time.sleep(max(0.0, errand.send_at - time.monotonic()))
+    time.sleep(max(0.0, errand.send_at - read_sleepless()))
     try:
         asked = _send(sender.client, account, errand)
     except SettingsError as error:
@@ -87,16 +89,22 @@ def _send(client: ActingClient, account: Account, errand: Errand) -> Asked:
     if errand.shape == "process":
         (action,) = errand.actions
         return client.post_process(account, action.quarantine_id, WAYS[action.kind], errand.send_before)
-    items = [Item(action.quarantine_id, action.fields or {}, WAYS.get(action.kind)) for action in errand.actions]
-    return client.put_leads(account, items, errand.send_before)
+    return client.put_leads(account, [_make_item(action) for action in errand.actions], errand.send_before)
+
+
+def _make_item(action: ClaimedAction) -> Item:
+    if not action.fields:  # with nothing to update, it would release the lead as it is
+        raise LeadResolverError(f"the field values of action {action.id} are gone, so it is not sent")
+    return Item(action.quarantine_id, action.fields, WAYS.get(action.kind))
 
 
 def _record(sender: Sender, account: Account, errand: Errand, asked: Asked) -> Counter[str]:
     verdicts = _read_answer(errand, asked)
+    fields = {action.id: json.dumps(action.fields) for action in errand.actions if action.fields}
     with transaction(sender.engine) as connection:
         now = read_clock(connection)
         results = [_make_result(sender, errand, action, verdicts, asked, now) for action in errand.actions]
-        states = record_results(connection, errand.slot.id, results, now)
+        states = record_results(connection, errand.slot.id, results, fields, now)
         _note_permissions(connection, account, errand, verdicts, now)
         _note_throttling(connection, account, errand, verdicts, _read_wait(asked, now), now)
         leave_queue(connection, errand.slot.id)

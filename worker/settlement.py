@@ -7,24 +7,27 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict, astuple, dataclass
 from datetime import datetime
 
 import structlog
+from msgspec.structs import replace
 from sqlalchemy import Connection, Engine
 
 from worker.asking import Batch, Told
 from worker.domain.classify import Meaning
 from worker.domain.decide import Policy, Step, decide_step
 from worker.domain.lifecycle import FINAL, State
-from worker.leadbyte.wire import describe_shape, prepare_for_journal
+from worker.leadbyte.redacting import describe_shape
+from worker.leadbyte.wire import prepare_for_journal
 from worker.manners import mind_account, pause
 from worker.schedule_book import ChooseSchedule
 from worker.store.accounts import PauseKind
 from worker.store.claims import PROBE_INTERVAL
+from worker.store.concluding import unwatch_leads
 from worker.store.db import read_clock, transaction
 from worker.store.drift import UnknownWord, note_unknown_words
-from worker.store.leads import Move, move_leads, unwatch_leads
+from worker.store.leads import Move, move_leads
 from worker.store.rechecks import end_rechecks
 from worker.store.settling import JournalEntry, count_polls, journal_replies, release_permits, settle_polls
 

@@ -145,6 +145,7 @@ def test_a_malformed_change_is_refused_on_one_line_that_quotes_nothing(
 
 @pytest.mark.parametrize("arguments", [["update", LEAD], ["release"], ["resolve", "1"], ["list", "--state", "odd"],
                                        ["resolve", "1", "--done", "--resend"], ["resolve", "x", "--done"],
+                                       ["resolve", "1", "--resend", "--withdraw"], ["resolve", "1", "--set", "a=b"],
                                        ["release", LEAD, "--dry-run", "--wait"], ["release", "-f", "/no/such"],
                                        ["release", LEAD, "--reason", "x" * 501], ["release", LEAD, "--by", "\n"],
                                        ["release", LEAD, "-a", "no account"]])  # fmt: skip
@@ -208,17 +209,18 @@ def test_waiting_that_takes_too_long_ends_with_a_code_of_its_own(cli: Cli, stage
 
 def test_waiting_for_what_was_refused_or_waits_for_a_person_says_so(cli: Cli, stage: Stage) -> None:
     (held, _) = stage.hold(LEAD, OTHER)
-    stage.box.script(held, "error200", 1)
+    stage.box.script(held, "denied200", 1)
     with working(stage):
         refused = cli("quarantine", "release", LEAD, "--wait")
     assert refused.code == 8
     assert "1 refused" in refused.err
-    stage.ask("update", OTHER, fields={"a": "b"})
-    make_unsure(stage)
-    unsure = cli("quarantine", "update", OTHER, "--set", "a=b", "--wait")
+    stage.box.script("@update", "cut-headers", 1)
+    with working(stage):
+        unsure = cli("quarantine", "update", OTHER, "--set", "a=b", "--wait")
     assert unsure.code == 8
     assert "1 waiting for a person" in unsure.err
-    assert "lead-resolver quarantine resolve 2 --done" in unsure.out
+    assert "lead-resolver quarantine resolve 2 --done\n" in unsure.out
+    assert "lead-resolver quarantine resolve 2 --resend --set a=…\n" in unsure.out
     behind = cli("quarantine", "release", OTHER, "--wait")
     assert behind.code == 8
     assert "1 behind an earlier action that waits for a person" in behind.err
@@ -251,7 +253,7 @@ def test_the_list_begins_with_what_waits_for_a_person(cli: Cli, stage: Stage) ->
     assert [said.index(word) for word in ("Waits for a person", "Under way", "Held\n")] == sorted(
         said.index(word) for word in ("Waits for a person", "Under way", "Held\n")
     )
-    assert "lead-resolver quarantine resolve 1 --resend" in said
+    assert "lead-resolver quarantine resolve 1 --resend --set a=…\n" in said
     assert SECRET not in said
 
 
@@ -299,14 +301,14 @@ def test_the_story_names_the_two_commands_of_what_waits_for_a_person(cli: Cli, s
     make_unsure(stage)
     said = cli("quarantine", "show", LEAD).out
     assert "lead-resolver quarantine resolve 1 --done\n" in said
-    assert "lead-resolver quarantine resolve 1 --resend\n" in said
+    assert "lead-resolver quarantine resolve 1 --resend --set a=…\n" in said
 
 
 def test_a_person_says_what_became_of_an_unsure_action(cli: Cli, stage: Stage) -> None:
     stage.hold(LEAD)
     stage.ask("update", LEAD, fields={"a": "b"})
     make_unsure(stage)
-    again = cli("quarantine", "resolve", "1", "--resend", "--by", "lee", "--json")
+    again = cli("quarantine", "resolve", "1", "--resend", "--set", "a=b", "--by", "lee", "--json")
     assert (again.code, again.document["state"]) == (0, "requested")
     make_unsure(stage)
     done = cli("quarantine", "resolve", "1", "--done")
@@ -315,14 +317,43 @@ def test_a_person_says_what_became_of_an_unsure_action(cli: Cli, stage: Stage) -
     assert "lead-resolver: action 1 is confirmed" in cli("quarantine", "resolve", "1", "--done").err
 
 
-def test_an_action_whose_values_are_gone_cannot_be_sent_again(cli: Cli, stage: Stage) -> None:
+@pytest.mark.parametrize("changes", [[], ["a=b"], ["a=b", "First Name=c", "d=e"], ["a=b", "first name=c"],
+                                     ["a=…", "First Name=…"]])  # fmt: skip
+def test_sending_it_again_without_its_values_is_refused_on_one_line_that_names_them(
+    cli: Cli, stage: Stage, changes: list[str]
+) -> None:
+    stage.hold(LEAD)
+    stage.ask("update", LEAD, fields={"a": SECRET, "First Name": SECRET})
+    make_unsure(stage)
+    before = stage.sql("select * from resolver.actions")
+    said = cli("quarantine", "resolve", "1", "--resend", *[part for change in changes for part in ("--set", change)])
+    assert (said.code, said.out) == (2, "")
+    assert "nothing was changed" in said.complaint
+    if "…" not in str(changes):
+        assert 'quarantine resolve 1 --resend --set "First Name=…" --set a=…`' in said.complaint
+    assert stage.sql("select * from resolver.actions") == before
+
+
+def test_sending_it_again_with_its_values_ends_well(cli: Cli, stage: Stage) -> None:
+    (held,) = stage.hold(LEAD)
+    stage.box.script("@update", "lostrequest", 1)
+    stage.ask("release", LEAD, fields={"a": SECRET, "First Name": SECRET})
+    stage.send()
+    said = cli("quarantine", "resolve", "1", "--resend", "--set", f"First Name={SECRET}", "--set", "a=b")
+    assert (said.code, said.err) == (0, "")
+    assert SECRET not in said.out
+    stage.send()
+    assert stage.effects() == [(held, "update"), (held, "process")]
+    assert stage.sql("select count(*) from resolver.action_fields") == [(0,)]
+
+
+def test_what_is_not_to_be_sent_again_is_withdrawn(cli: Cli, stage: Stage) -> None:
     stage.hold(LEAD)
     stage.ask("update", LEAD, fields={"a": "b"})
     make_unsure(stage)
-    stage.sql("delete from resolver.action_fields")
-    said = cli("quarantine", "resolve", "1", "--resend")
-    assert said.code == 8
-    assert "ask for it anew" in said.out
+    said = cli("quarantine", "resolve", "1", "--withdraw", "--json")
+    assert (said.code, said.document["state"]) == (0, "refused")
+    assert stage.sql("select done_by, next_try_at from resolver.actions") == [(None, None)]
 
 
 def test_show_mentions_open_actions_in_its_why(cli: Cli, stage: Stage) -> None:

@@ -71,7 +71,8 @@ def test_an_answer_to_put_is_read_item_by_item(way: Way | None, document: Any, o
         ({**OK, "details": {"17": "Not queued for processing"}}, "refused"),
         ({**ERROR, "details": {"17": "Gone"}}, "refused"),
         (ERROR, "refused"),
-        ({"status": "Error"}, "refused"),
+        ({"status": "Error"}, "unclear"),
+        ({**OK, "details": {"17": "Not processed: internal error"}}, "unclear"),
         ({"status": "Error", "message": "Too many requests"}, "throttled"),
         ({"status": "Error", "message": "You do not have permission to process leads"}, "forbidden"),
         ({**OK, "details": {"17": "Queued for rejection"}}, "unclear"),
@@ -86,6 +87,40 @@ def test_an_answer_to_put_is_read_item_by_item(way: Way | None, document: Any, o
 )
 def test_an_answer_to_post_is_read_by_its_id(document: Any, outcome: str) -> None:
     assert post(document) == outcome
+
+
+@pytest.mark.parametrize(
+    ("message", "outcome"),
+    [
+        ("Internal error", "unclear"),
+        ("Internal Server Error", "unclear"),
+        ("System busy", "unclear"),
+        ("Please try again later", "unclear"),
+        ("Not processed, retry in 30 seconds", "unclear"),
+        ("Service temporarily unavailable", "unclear"),
+        ("Request timed out", "unclear"),
+        ("An unexpected error has occurred", "unclear"),
+        ("Something went wrong", "unclear"),
+        ("Down for maintenance", "unclear"),
+        ("Campaign not active", "refused"),
+        ("Temporary email addresses are not allowed", "refused"),
+        ("postcode is not valid: correct it and try again", "refused"),
+        ("Validation error", "refused"),
+        ("Lead already processed", "refused"),
+        ("Rate limit exceeded, try again later", "throttled"),
+    ],
+)
+def test_an_error_is_a_refusal_unless_it_speaks_of_leadbytes_own_trouble(message: str, outcome: str) -> None:
+    error = {"status": "Error", "message": message}
+    assert post(error) == put("reject", error) == put(None, {"status": "Error", "errors": [message]}) == outcome
+    assert put(None, error, 400) == outcome
+    assert put(None, {**OK, "leads": [{**BAD, "message": message}]}) == outcome
+
+
+@pytest.mark.parametrize("words", ["Not processed: too many requests", "You do not have permission to process leads"])
+def test_what_is_half_done_is_not_taken_back_to_be_sent_again(words: str) -> None:
+    answer = {**OK, "leads": [DONE], "quaratineReleaseResults": [f"Quarantine ID '17': {words}"]}
+    assert put("process", answer) == "refused"
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from worker.domain.changes import MOST_SAID, describe_changes
 from worker.domain.facts import Buyer, Delivery, Facts, Named
@@ -35,7 +35,7 @@ KNOWN = Facts(campaign_accepted=True, sold=True, buyers=(SOLD,), revenue=Decimal
     ],
 )
 def test_a_change_is_said_in_numbers_and_buyers_words(news: dict[str, object], said: str) -> None:
-    assert describe_changes(KNOWN, replace(KNOWN, **news)) == said  # type: ignore[arg-type]  # fields by name
+    assert describe_changes(KNOWN, replace(KNOWN, **news)) == said
 
 
 def test_the_order_in_which_buyers_are_kept_does_not_matter() -> None:

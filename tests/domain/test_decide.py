@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from worker.domain.backoff import FAILURE_CAP, JITTER, UNKNOWN_STATUS_GAP, LadderSchedule
 from worker.domain.classify import Meaning, Reading
@@ -61,7 +61,7 @@ def step_after(lead: PolledLead, reading: Reading) -> Step:
 
 def watched_for(age: timedelta, **more: object) -> PolledLead:
     lead = PolledLead(State.QUEUED, NOW - age, failure_streak=0, not_found_since=None, told_digest=None)
-    return replace(lead, **more)  # type: ignore[arg-type]  # fields by name
+    return replace(lead, **more)
 
 
 @given(leads, readings, chances)

@@ -30,7 +30,7 @@ def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
 def fetch(transport: Transport) -> Callable[..., Asked]:
     """Ask one URL; the deadline is generous unless the test is about it."""
 
-    def ask(url: str, *, timeout_seconds: float = 10.0) -> Asked:
+    def ask(url: str, *, timeout_seconds: float = 60.0) -> Asked:
         requests = [Request(0, url)]
         ((_, asked),) = fetch_many(transport, requests, parallel=1, timeout_seconds=timeout_seconds)
         return asked
@@ -40,7 +40,7 @@ def fetch(transport: Transport) -> Callable[..., Asked]:
 
 @pytest.fixture(scope="session")
 def box() -> Iterator[SandboxClient]:
-    with running_sandbox(SandboxSettings(key=KEY, drip_seconds=0.05)) as sandbox:
+    with running_sandbox(SandboxSettings(key=KEY, drip_seconds=0.05, slow_seconds=60)) as sandbox:
         yield sandbox
 
 

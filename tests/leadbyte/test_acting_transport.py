@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import socket
 
 import pytest
 from pydantic import SecretStr
@@ -13,9 +14,11 @@ from worker.accounts import Account
 from worker.domain.action_results import NEVER_ARRIVED
 from worker.domain.answers import Answer, Asked, NoAnswer, Silence
 from worker.leadbyte.acting import ActingClient, Item
+from worker.leadbyte.connections import _Watched
 
 KEY = "PLANTED-key-88"
 SECRET = "PLANTED-value-77"
+SHORT = 2.0  # and long enough for a busy machine to have sent the request
 BODY = b'{"status":"Success","details":{"17":"Queued for processing"}}'
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
 
@@ -50,7 +53,7 @@ def make_account(url: str) -> Account:
     return Account("acme", f"{url}/restapi/v1.3", "query", 10.0, 4, SecretStr(KEY))
 
 
-def act(url: str, *, timeout: float = 10.0, send_before: float = math.inf) -> Asked:
+def act(url: str, *, timeout: float = 60.0, send_before: float = math.inf) -> Asked:
     return ActingClient(timeout).post_process(make_account(url), "17", "process", send_before)
 
 
@@ -62,7 +65,7 @@ def test_each_call_is_made_exactly_as_documented() -> None:
         conversation.send(WHOLE)
 
     with serve(speak) as server:
-        client, account = ActingClient(10.0), make_account(server.url)
+        client, account = ActingClient(60.0), make_account(server.url)
         client.post_process(account, "17", "reject", math.inf)
         items = [Item("17", {"postcode": "TN25 6QD"}), Item("18", {"a": 1, "b": True}, "process")]
         client.put_leads(account, items, math.inf)
@@ -108,7 +111,7 @@ def test_a_reset_amid_the_answer_may_have_arrived() -> None:
 
 def test_silence_ends_by_the_deadline_and_may_have_arrived() -> None:
     with serve(Conversation.wait_for_hangup) as server:
-        assert act(server.url, timeout=0.3) == NoAnswer(Silence.TIMEOUT)
+        assert act(server.url, timeout=SHORT) == NoAnswer(Silence.TIMEOUT)
 
 
 def test_a_dripping_answer_ends_by_the_deadline_and_may_have_arrived() -> None:
@@ -117,7 +120,7 @@ def test_a_dripping_answer_ends_by_the_deadline_and_may_have_arrived() -> None:
         conversation.drip(WHOLE, 0.1)
 
     with serve(speak) as server:
-        assert act(server.url, timeout=0.5) == NoAnswer(Silence.TIMEOUT)
+        assert act(server.url, timeout=SHORT) == NoAnswer(Silence.TIMEOUT)
 
 
 def test_nobody_listening_is_surely_not_sent() -> None:
@@ -131,7 +134,11 @@ def test_an_unknown_host_is_surely_not_sent() -> None:
 
 
 def test_a_failed_handshake_is_surely_not_sent() -> None:
-    with serve(always(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
+    def speak(conversation: Conversation) -> None:
+        conversation.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        conversation.wait_for_hangup()
+
+    with serve(speak) as server:
         asked = act(server.url.replace("http:", "https:"))
     assert isinstance(asked, NoAnswer)
     assert asked.why in NEVER_ARRIVED
@@ -142,6 +149,25 @@ def test_a_handshake_that_never_ends_is_surely_not_sent() -> None:
         asked = act(server.url.replace("http:", "https:"), timeout=0.3)
     assert isinstance(asked, NoAnswer)
     assert asked.why in NEVER_ARRIVED
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_deadline_that_passes_before_the_first_byte_is_surely_not_sent(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = _Watched._new_conn
+
+    def connect_and_wait_for_the_deadline(connection: _Watched) -> socket.socket:
+        sock = connect(connection)
+        sock.settimeout(60)
+        assert sock.recv(1) == b""
+        return sock
+
+    monkeypatch.setattr(_Watched, "_new_conn", connect_and_wait_for_the_deadline)
+    with serve(always(WHOLE)) as server:
+        asked = act(server.url.replace("http:", f"{scheme}:"), timeout=0.2)
+    assert asked == NoAnswer(Silence.CONNECTION)
+    assert server.requests == []
 
 
 def test_nothing_is_written_once_its_moment_has_passed() -> None:

@@ -34,7 +34,7 @@ def make_account(url: str, key: str = "key-1", auth: AuthPlace = "query", key_fi
 
 @pytest.fixture
 def client(transport: Transport) -> LeadByteClient:
-    return LeadByteClient(transport, timeout_seconds=10)
+    return LeadByteClient(transport, timeout_seconds=60)
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_a_claim_that_was_stopped_asks_nothing_more(client: LeadByteClient) -> N
 def take_all(window: PollWindow) -> list[tuple[int, int, Asked]]:
     taken = []
     while len(window):
-        taken += window.take(20)
+        taken += window.take(60)
     return taken
 
 

@@ -50,7 +50,7 @@ def cut_off(reply: bytes, *, with_reset: bool) -> Callable[[Conversation], None]
 def fetch_cut_at_every_byte(transport: Transport, reply: bytes, *, with_reset: bool) -> dict[int, Asked]:
     with serve(cut_off(reply, with_reset=with_reset)) as server:
         requests = [Request(place, f"{server.url}/{place}") for place in range(len(reply) + 1)]
-        return dict(fetch_many(transport, requests, parallel=4, timeout_seconds=10))
+        return dict(fetch_many(transport, requests, parallel=4, timeout_seconds=60))
 
 
 def test_an_answer_arrives_whole(fetch: Fetch, poll_url: PollUrl) -> None:

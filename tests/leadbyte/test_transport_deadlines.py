@@ -18,8 +18,20 @@ Fetch = Callable[..., Asked]
 PollUrl = Callable[[str], str]
 
 _DEADLINE_SECONDS = 0.3
-_GENEROUS_SECONDS = 5.0
+# Whatever puts the deadline off lasts longer by far: what trickles here goes on for more than a minute.
+_GENEROUS_SECONDS = 30.0
 _LATE = NoAnswer(Silence.TIMEOUT)
+
+
+@pytest.fixture(autouse=True)
+def _no_other_limit_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The facts about that one set their own."""
+    limit_connecting(monkeypatch, 2 * _GENEROUS_SECONDS)
+
+
+def limit_connecting(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    for module in (requests_transport, curl_exchange):
+        monkeypatch.setattr(module, "CONNECT_SECONDS", seconds)
 
 
 def fetch_in_time(fetch: Fetch, url: str) -> Asked:
@@ -52,18 +64,18 @@ def test_a_slow_answer_within_the_deadline_is_taken(fetch: Fetch, poll_url: Poll
 @pytest.mark.parametrize(
     ("at_once", "then"),
     [
-        (b"", encode(JSON_OK * 10)),
-        (b"HTTP/1.1 200 OK\r\nX-", b"x" * 100),
-        (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 100),
+        (b"", encode(JSON_OK * 50)),
+        (b"HTTP/1.1 200 OK\r\nX-", b"x" * 1000),
+        (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 200),
         (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", b"x" * 100),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\nConnection: close\r\n\r\n", b"x" * 100),
-        (b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 100),
-        (b"HTTP/1.0 200 OK\r\n\r\n", b"x" * 100),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 100),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0" * 100),
-        (b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 100\r\n\r\n", b"x" * 100),
-        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n\x1f\x8b\x08", b"\x00" * 100),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"x" * 1000),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nConnection: close\r\n\r\n", b"x" * 1000),
+        (b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 1000),
+        (b"HTTP/1.0 200 OK\r\n\r\n", b"x" * 1000),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 200),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0" * 1000),
+        (b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 1000\r\n\r\n", b"x" * 1000),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n\x1f\x8b\x08", b"\x00" * 1000),
     ],
 )
 def test_a_byte_now_and_then_does_not_put_the_deadline_off(fetch: Fetch, at_once: bytes, then: bytes) -> None:
@@ -78,7 +90,7 @@ def test_a_handshake_without_an_answer_is_given_up_at_the_deadline(fetch: Fetch)
 
 def test_a_handshake_that_trickles_does_not_put_the_deadline_off(fetch: Fetch) -> None:
     # The head of a TLS record that promises 16 KB of handshake.
-    with serve(lambda conversation: conversation.drip(b"\x16\x03\x03\x40\x00" + b"\x02" * 200, 0.1)) as server:
+    with serve(lambda conversation: conversation.drip(b"\x16\x03\x03\x40\x00" + b"\x02" * 1000, 0.1)) as server:
         assert fetch_in_time(fetch, server.url.replace("http:", "https:")) == _LATE
 
 
@@ -103,8 +115,7 @@ def test_a_host_that_lets_nobody_in_is_given_up_at_the_deadline(fetch: Fetch, de
 def test_a_host_that_lets_nobody_in_is_a_failed_connection_before_the_deadline(
     fetch: Fetch, dead_address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (requests_transport, curl_exchange):
-        monkeypatch.setattr(module, "CONNECT_SECONDS", 0.2)
+    limit_connecting(monkeypatch, 0.2)
     assert fetch(f"http://127.0.0.1:{dead_address[1]}/") == NoAnswer(Silence.CONNECTION)
 
 
@@ -113,6 +124,6 @@ def test_a_host_that_lets_nobody_in_is_a_failed_connection_before_the_deadline(
 def test_a_host_of_many_dead_addresses_has_one_deadline(
     fetch: Fetch, dead_address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", dead_address)] * 50
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", dead_address)] * 500
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kwargs: found)
     assert fetch_in_time(fetch, f"http://many.invalid:{dead_address[1]}/") == _LATE

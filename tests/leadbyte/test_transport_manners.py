@@ -10,13 +10,35 @@ from pathlib import Path
 import pytest
 
 from tests.leadbyte.raw_server import JSON_OK, Conversation, always, encode, serve
-from worker.domain.answers import Answer, Asked
+from worker.domain.answers import Answer, Asked, NoAnswer, Silence
 from worker.leadbyte.transport import Request, Transport, fetch_many
-from worker.sandbox import SandboxSettings, running_sandbox
 
 Fetch = Callable[..., Asked]
 
 _OK = Answer(200, JSON_OK)
+
+
+class Crowd:
+    """A server that answers when so many requests are under way, and a moment later, lest there be more."""
+
+    def __init__(self, size: int) -> None:
+        self._all_there = threading.Barrier(size, timeout=60)
+        self._lock = threading.Lock()
+        self._under_way = 0
+        self.peak = 0
+
+    def speak(self, conversation: Conversation) -> None:
+        while conversation.read_request():
+            self._count(1)
+            self._all_there.wait()
+            time.sleep(0.02)
+            self._count(-1)
+            conversation.send(encode(JSON_OK))
+
+    def _count(self, more: int) -> None:
+        with self._lock:
+            self._under_way += more
+            self.peak = max(self.peak, self._under_way)
 
 
 def test_every_request_gets_its_own_answer(transport: Transport) -> None:
@@ -26,7 +48,7 @@ def test_every_request_gets_its_own_answer(transport: Transport) -> None:
 
     with serve(speak) as server:
         requests = [Request(tag, f"{server.url}/{tag}") for tag in range(200)]
-        asked = list(fetch_many(transport, requests, parallel=8, timeout_seconds=10))
+        asked = list(fetch_many(transport, requests, parallel=8, timeout_seconds=60))
     assert sorted(tag for tag, _ in asked) == list(range(200))
     assert all(got == Answer(200, b"/%d" % tag) for tag, got in asked)
 
@@ -39,7 +61,7 @@ def test_connections_are_kept_between_calls_and_parallelisms(transport: Transpor
     with serve(always(encode(JSON_OK), keeps=True)) as server:
         for parallel in (4, 1, 3, 4):
             requests = [Request(tag, server.url) for tag in range(12)]
-            asked = fetch_many(transport, requests, parallel=parallel, timeout_seconds=10)
+            asked = fetch_many(transport, requests, parallel=parallel, timeout_seconds=60)
             assert all(got == _OK for _, got in asked)
         assert server.connections <= 4
 
@@ -48,12 +70,13 @@ def test_connections_are_kept_between_calls_and_parallelisms(transport: Transpor
 def test_no_more_than_allowed_are_under_way_at_once(transport: Transport, parallels: tuple[int, ...]) -> None:
     for parallel in parallels[:-1]:
         with serve(always(encode(JSON_OK), keeps=True)) as server:
-            list(fetch_many(transport, [Request(0, server.url)] * 12, parallel=parallel, timeout_seconds=10))
-    with running_sandbox(SandboxSettings(latency_seconds=0.02)) as box:
-        url = f"{box.base_url}/apiqueue/sandbox-approved-1?key=sandbox-key"
-        requests = [Request(tag, url) for tag in range(12)]
-        assert len(list(fetch_many(transport, requests, parallel=parallels[-1], timeout_seconds=10))) == 12
-        assert box.calls()["by_account"]["sandbox"]["peak_concurrency"] == parallels[-1]
+            list(fetch_many(transport, [Request(0, server.url)] * 12, parallel=parallel, timeout_seconds=60))
+    crowd = Crowd(parallels[-1])
+    with serve(crowd.speak) as server:
+        requests = [Request(tag, server.url) for tag in range(12)]
+        asked = list(fetch_many(transport, requests, parallel=parallels[-1], timeout_seconds=60))
+    assert [got for _, got in asked] == [_OK] * 12
+    assert crowd.peak == parallels[-1]
 
 
 def test_no_request_is_sent_before_its_moment(transport: Transport) -> None:
@@ -67,14 +90,16 @@ def test_no_request_is_sent_before_its_moment(transport: Transport) -> None:
     with serve(speak) as server:
         began = time.monotonic()
         requests = [Request(n, f"{server.url}/{n}", send_at=began + n * 0.1) for n in range(4)]
-        assert all(got == _OK for _, got in fetch_many(transport, requests, parallel=4, timeout_seconds=10))
+        assert all(got == _OK for _, got in fetch_many(transport, requests, parallel=4, timeout_seconds=60))
     assert all(arrived[b"/%d" % n] - began >= n * 0.1 for n in range(4))
 
 
 def test_the_wait_for_its_moment_does_not_count_against_a_requests_deadline(transport: Transport) -> None:
-    with serve(always(encode(JSON_OK), keeps=True)) as server:
-        requests = [Request(0, server.url, send_at=time.monotonic() + 1.0)]
-        assert list(fetch_many(transport, requests, parallel=1, timeout_seconds=0.9)) == [(0, _OK)]
+    with serve(Conversation.wait_for_hangup) as server:
+        moment = time.monotonic() + 0.5
+        asked = fetch_many(transport, [Request(0, server.url, send_at=moment)], parallel=1, timeout_seconds=0.4)
+        assert list(asked) == [(0, NoAnswer(Silence.TIMEOUT))]
+    assert time.monotonic() >= moment + 0.4
 
 
 def test_a_slow_answer_does_not_hold_up_the_others(transport: Transport) -> None:
@@ -83,13 +108,13 @@ def test_a_slow_answer_does_not_hold_up_the_others(transport: Transport) -> None
     def speak(conversation: Conversation) -> None:
         while head := conversation.read_request():
             if head.startswith(b"GET /0 "):
-                others_came.wait(20)
+                others_came.wait(60)
             conversation.send(encode(JSON_OK))
 
     order = []
     with serve(speak) as server:
         requests = [Request(tag, f"{server.url}/{tag}") for tag in range(6)]
-        for tag, got in fetch_many(transport, requests, parallel=2, timeout_seconds=20):
+        for tag, got in fetch_many(transport, requests, parallel=2, timeout_seconds=60):
             assert got == _OK
             order.append(tag)
             if len(order) == 5:
@@ -98,15 +123,21 @@ def test_a_slow_answer_does_not_hold_up_the_others(transport: Transport) -> None
 
 
 def test_whoever_stops_listening_causes_no_further_requests(transport: Transport) -> None:
-    with serve(always(encode(JSON_OK), keeps=True)) as server:
-        requests = [
-            Request(0, server.url),
-            *(Request(tag, server.url, send_at=time.monotonic() + 0.2) for tag in range(1, 50)),
-        ]
-        answers = fetch_many(transport, requests, parallel=1, timeout_seconds=10)
+    has_left = threading.Event()
+
+    def speak(conversation: Conversation) -> None:
+        while head := conversation.read_request():
+            if head.startswith(b"GET /late"):
+                has_left.wait(60)
+            conversation.send(encode(JSON_OK))
+
+    with serve(speak) as server:
+        requests = [Request(0, server.url), *(Request(tag, f"{server.url}/late") for tag in range(1, 50))]
+        answers = fetch_many(transport, requests, parallel=1, timeout_seconds=60)
         assert next(iter(answers)) == (0, _OK)
         answers.close()  # type: ignore[attr-defined]  # of a generator, which every transport's is
-        ((tag, _),) = fetch_many(transport, [Request(7, f"{server.url}/last")], parallel=1, timeout_seconds=10)
+        has_left.set()
+        ((tag, _),) = fetch_many(transport, [Request(7, f"{server.url}/last")], parallel=1, timeout_seconds=60)
         assert tag == 7
         assert len(server.requests) <= 3
 

@@ -38,7 +38,7 @@ def send_without_end(head: str, first: bytes = b"", piece: bytes = _PIECE) -> Ca
 def measure_peak(fetch: Fetch, url: str) -> tuple[Asked, int]:
     tracemalloc.start()
     try:
-        return fetch(url, timeout_seconds=30), tracemalloc.get_traced_memory()[1]
+        return fetch(url, timeout_seconds=60), tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
 

@@ -18,19 +18,13 @@ from worker.leadbyte.transport import Request, Transport, Window
 
 _OK = Answer(200, JSON_OK)
 _UNSENT = NoAnswer(Silence.UNSENT)
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @pytest.fixture
 def window(transport: Transport) -> Iterator[Window]:
     with closing(transport.open_window(timeout_seconds=PATIENCE, stop_after=is_429)) as window:
         yield window
-
-
-@pytest.fixture(autouse=True)
-def _no_request_is_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second is short for hundreds of requests on a busy machine; the facts about lateness set their own."""
-    monkeypatch.setattr(pace, "LATEST_SECONDS", PATIENCE)
 
 
 def is_429(asked: Asked) -> bool:

@@ -22,7 +22,7 @@ from worker.sandbox import SandboxSettings, running_sandbox
 pytestmark = pytest.mark.processes
 
 COMMAND = (sys.executable, "-m", "worker")
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 240
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def test_a_demo_that_is_kept_says_how_other_shells_reach_it(tmp_path: Path) -> N
         assert len(json.loads(ask("list", "--json", **settings))) == 2
         assert "1 new" in ask("track", "sandbox-approved-0001", **settings)
         demo.send_signal(signal.SIGINT)
-        demo.communicate(timeout=40)
+        demo.communicate(timeout=PATIENCE_SECONDS)
         assert demo.returncode == 130
     assert list(tmp_path.iterdir()) == []
 
@@ -92,7 +92,7 @@ def test_a_stopped_demo_leaves_no_process_and_no_file(tmp_path: Path, number: si
         assert demo.stderr is not None
         wait_until(lambda: "polls" in str(demo.stderr and demo.stderr.readline()))
         demo.send_signal(number)
-        _, errors = demo.communicate(timeout=40)
+        _, errors = demo.communicate(timeout=PATIENCE_SECONDS)
         assert demo.returncode == 130, errors
     assert list(tmp_path.iterdir()) == []
     wait_until(lambda: processes_of(tmp_path) == [])
@@ -103,7 +103,7 @@ def test_a_demo_whose_worker_dies_says_so_and_shows_the_end_of_its_log(tmp_path:
         assert demo.stderr is not None
         wait_until(lambda: "polls" in str(demo.stderr and demo.stderr.readline()))
         os.kill(find_child(demo.pid, "celery_app worker"), signal.SIGKILL)
-        _, errors = demo.communicate(timeout=60)
+        _, errors = demo.communicate(timeout=PATIENCE_SECONDS)
         assert demo.returncode == 6
         assert "worker died" in errors
         assert "killed by SIGKILL" in errors
@@ -128,14 +128,14 @@ def test_up_resolves_leads_restarts_what_dies_and_keeps_its_data(tmp_path: Path)
                 lambda: json.loads(ask("show", "sandbox-approved-0001", "--json", **urls))["state"] == "approved"
             )
             product.send_signal(signal.SIGTERM)
-            assert product.wait(timeout=40) == 130
+            assert product.wait(timeout=PATIENCE_SECONDS) == 130
         wait_until(lambda: processes_of(tmp_path) == [])
         with started("up", temp=tmp_path, **settings) as product:
             wait_until(lambda: "running" in str(product.stdout and product.stdout.readline()))
             urls = read_environment(tmp_path / "data" / "environment")
             assert json.loads(ask("show", "sandbox-approved-0001", "--json", **urls))["state"] == "approved"
             product.send_signal(signal.SIGINT)
-            assert product.wait(timeout=40) == 130
+            assert product.wait(timeout=PATIENCE_SECONDS) == 130
 
 
 def test_up_without_an_account_is_one_clear_line(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_up_without_an_account_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def read_report(demo: subprocess.Popen[str]) -> dict[str, Any]:
-    output, errors = demo.communicate(timeout=110)
+    output, errors = demo.communicate(timeout=PATIENCE_SECONDS)
     assert demo.returncode == 0, errors
     report: dict[str, Any] = json.loads(output)
     return report

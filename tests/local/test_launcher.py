@@ -38,7 +38,7 @@ def events() -> list[LauncherEvent]:
 
 @pytest.fixture
 def launcher(tmp_path: Path, clock: Clock, events: list[LauncherEvent]) -> Iterator[Launcher]:
-    with Launcher(tmp_path / "logs", on_event=events.append, grace_seconds=5, clock=clock) as running:
+    with Launcher(tmp_path / "logs", on_event=events.append, grace_seconds=60, clock=clock) as running:
         yield running
 
 
@@ -196,7 +196,7 @@ def test_children_end_even_when_nobody_can_be_told(tmp_path: Path) -> None:
         if event.kind != "started":
             raise BrokenPipeError
 
-    launcher = Launcher(tmp_path / "logs", on_event=fail, grace_seconds=5)
+    launcher = Launcher(tmp_path / "logs", on_event=fail, grace_seconds=60)
     launcher.start(python("worker", "input()"))
     pid = launcher.children["worker"]
     with pytest.raises(BrokenPipeError):

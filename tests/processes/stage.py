@@ -32,6 +32,7 @@ from worker.store.db import open_engine, transaction
 ACCOUNT = "planted"
 REQUESTS_PER_SECOND = 20
 CONCURRENCY = 4
+PATIENCE_SECONDS = 120.0
 # What must be seen nowhere: the key, and what a person typed into the capture site's form.
 KEY = "pLanted-kEy-9f27c1"
 LEAD_DATA = {"firstname": "Plantedfirstname", "email": "planted.person@nowhere.example", "phone1": "07700900461"}
@@ -155,12 +156,12 @@ class Stage:
         )
         return int(row["n"])
 
-    def wait_until_resolved(self, queue_ids: Sequence[str], seconds: float = 40) -> None:
+    def wait_until_resolved(self, queue_ids: Sequence[str], seconds: float = PATIENCE_SECONDS) -> None:
         """Until all these leads are final."""
         said = f"{len(queue_ids)} leads are resolved"
         self.wait_until(lambda: self.count_resolved(queue_ids) == len(queue_ids), said, seconds)
 
-    def wait_until(self, condition: Callable[[], bool], said: str, seconds: float = 30) -> None:
+    def wait_until(self, condition: Callable[[], bool], said: str, seconds: float = PATIENCE_SECONDS) -> None:
         """Look until it is so; the deadline is there to fail, never to pass."""
         until = time.monotonic() + seconds
         while not condition():

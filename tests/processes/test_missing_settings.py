@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from tests.processes.stage import PATIENCE_SECONDS
+
 pytestmark = pytest.mark.processes
 
 COMPLETE = {
@@ -38,7 +40,7 @@ def test_a_process_without_a_setting_says_which_and_exits_with_2(process: str, m
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 2
     assert done.stderr.startswith(f"lead-resolver: {missing} is not set")

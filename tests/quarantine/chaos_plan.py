@@ -54,9 +54,13 @@ def plan_leads(box: SandboxClient, count: int, chance: random.Random) -> list[Pl
 def _plan(queue_id: str, held: str, chance: random.Random) -> Plan:
     is_known = chance.random() < 0.85
     ((kind, has_fields),) = chance.choices(list(_KINDS), list(_KINDS.values()))
-    fields = {"firstname": f"{MARK} {held}", "postcode": f"{MARK}-{held}"} if has_fields else None
-    first = Ask(kind, held, queue_id if is_known else None, fields)
+    first = Ask(kind, held, queue_id if is_known else None, make_fields(held) if has_fields else None)
     second = Ask("release", held, first.queue_id, None)
     asks = (first, second) if kind == "update" and chance.random() < 0.7 else (first,)
     (oddity,) = chance.choices(_ODDITIES, [90, 4, 6])
     return Plan(queue_id, held, is_known, asks, oddity)
+
+
+def make_fields(held: str) -> dict[str, str]:
+    """The values for a lead, the same whenever they are asked for."""
+    return {"firstname": f"{MARK} {held}", "postcode": f"{MARK}-{held}"}

@@ -18,7 +18,7 @@ from typing import Any
 
 import psycopg
 
-from tests.quarantine.chaos_plan import Ask, Plan
+from tests.quarantine.chaos_plan import Ask, Plan, make_fields
 from tests.quarantine.cutting_proxy import CuttingProxy
 from tests.quarantine.held_stage import DUE, FOLLOW, Stage
 from worker.following import follow_up
@@ -33,7 +33,16 @@ _CALM_ROUNDS = 200  # at most, and far fewer as a rule
 PLACES = ("after_claim", "after_request", "before_commit", "after_record")
 _CUTS = {"pass": 45, "reset": 5, "swallow": 5, "within request": 10, "before answer": 8, "within answer": 8}
 # How LeadByte treats the next calls, in a drawn order; "absent" leaves an action's answer as it is.
-_FAULTS = {"absent": 65, "500": 9, "503": 5, "lostrequest": 8, "lostreply": 5, "error200": 3, "empty": 3}
+_FAULTS = {
+    "absent": 65,
+    "500": 9,
+    "503": 5,
+    "lostrequest": 8,
+    "lostreply": 5,
+    "error200": 2,
+    "denied200": 2,
+    "empty": 2,
+}
 _CALLS_A_SECOND = 30  # about
 
 
@@ -118,20 +127,26 @@ class Chaos:
                 return
 
     def _go_on(self, seconds: float, meanwhile: Callable[[], None]) -> None:
+        """For so long, and until all has been asked for: a slow machine is to see as much as a quick one."""
         until = time.monotonic() + seconds
         with ThreadPoolExecutor(SENDERS + 2) as pool:
-            work = [pool.submit(self._send_until, until, number) for number in range(SENDERS)]
-            work += [pool.submit(self._look_until, until), pool.submit(meanwhile)]
+            asking = pool.submit(meanwhile)
+
+            def is_over() -> bool:
+                return time.monotonic() >= until and asking.done()
+
+            work = [pool.submit(self._send_until, is_over, number) for number in range(SENDERS)]
+            work += [pool.submit(self._look_until, is_over), asking]
         for one in work:
             one.result()
 
-    def _send_until(self, until: float, number: int) -> None:
+    def _send_until(self, is_over: Callable[[], bool], number: int) -> None:
         through = replace(
             self.stage.account, concurrency=64, base_url=f"http://127.0.0.1:{self.proxy.port}/restapi/v1.3"
         )
         nowhere = replace(through, base_url="http://127.0.0.1:1/restapi/v1.3")
         chance = random.Random(number)
-        while time.monotonic() < until:
+        while not is_over():
             try:
                 account = nowhere if self.is_wild and chance.random() < 0.03 else through
                 if send_next(self.stage.sender, account) is None:
@@ -139,8 +154,8 @@ class Chaos:
             except Died:
                 continue
 
-    def _look_until(self, until: float) -> None:
-        while time.monotonic() < until:
+    def _look_until(self, is_over: Callable[[], bool]) -> None:
+        while not is_over():
             self.stage.sql(
                 f"update resolver.watches set next_poll_at = {DUE}"
                 " where hurry_since is not null and claim_id is null and next_poll_at is not null"
@@ -207,9 +222,10 @@ class Chaos:
         """Somebody looks in LeadByte, and says of each action that waits for a person whether it happened."""
         self.stage.box.clear_script()
         done = {(str(effect["quarantine_id"]), effect["action"]) for effect in self.stage.box.actions()}
-        for action, kind, held in self.stage.sql(_WAITS_FOR_PEOPLE):
+        for action, kind, held, has_fields in self.stage.sql(_WAITS_FOR_PEOPLE):
             happened = (held, {"release": "process"}.get(kind, kind)) in done
-            resolved = resolve(self.stage.engine, action, happened=happened, by="kim")
+            fields = None if happened or not has_fields else make_fields(held)
+            resolved = resolve(self.stage.engine, action, happened=happened, by="kim", fields=fields)
             if resolved.state == "requested":
                 self.resends.append(action)
 
@@ -223,6 +239,6 @@ _UNFINISHED = """
                 and b.state = 'unsure' and b.next_try_at is null)
 """
 _WAITS_FOR_PEOPLE = """
-    select id, kind, quarantine_id from resolver.actions
+    select id, kind, quarantine_id, field_names <> '{}' from resolver.actions
     where state in ('unsure', 'acknowledged') order by id
 """

@@ -13,7 +13,7 @@ from rich.table import Table
 from tests.quarantine.chaos_plan import MARK
 from tests.quarantine.chaos_run import Chaos
 from tests.quarantine.held_stage import Sql
-from worker.domain.actions import MOST_ATTEMPTS
+from worker.domain.actions import MOST_ATTEMPTS, name_commands
 from worker.sandbox import SandboxClient
 
 WAYS = {"release": "process", "reject": "reject", "update": "update"}
@@ -155,13 +155,13 @@ def _name_requested(row: dict[str, Any], _world: World) -> str:
 
 
 def _has_commands(row: dict[str, Any]) -> bool:
-    return all(f"quarantine resolve {row['id']} --{word}`" in row["said"] for word in ("done", "resend"))
+    return all(f"`{command}`" in row["said"] for command in name_commands(row["id"], row["field_names"]))
 
 
 def _find_values(sql: Sql) -> Iterator[str]:
-    """Where a field's value still stands, though its action needs it no more."""
+    """Where a field's value still stands, though it has been sent."""
     for (table,) in sql(_TABLES):
-        kept = "action_id in (select id from resolver.actions where state in ('requested', 'unsure'))"
+        kept = "action_id in (select id from resolver.actions where state in ('requested', 'sent'))"
         where = f"not {kept}" if table == "action_fields" else "true"
         ((times,),) = sql(f"select count(*) from resolver.{table} t where t::text ilike %s and {where}", f"%{MARK}%")
         if times:

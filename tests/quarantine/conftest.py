@@ -33,7 +33,7 @@ def make_stage(engine: Engine, sql: Sql) -> Iterator[Callable[..., Stage]]:
             box = opened.enter_context(running_sandbox(SandboxSettings(median_seconds=0.01, sigma=0.1, **settings)))
             account = Account("sandbox", box.base_url, "query", 1000.0, 8, SecretStr("sandbox-key"))
             policy = Policy(timedelta(days=7), timedelta(hours=1), LadderSchedule())
-            client = LeadByteClient(RequestsTransport(), timeout_seconds=5.0)
+            client = LeadByteClient(RequestsTransport(), timeout_seconds=30.0)
             opened.callback(client.close)
             poller = Poller(engine, client, {"sandbox": account}, policy, batch_size=50)
             return Stage(engine, box, account, poller, Sender(engine, ActingClient(5.0), {}, FOLLOW), sql)

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tests.processes.stage import ACCOUNT, Stage, group_is_alive, list_children
+from tests.processes.stage import ACCOUNT, PATIENCE_SECONDS, Stage, group_is_alive, list_children
 from tests.quarantine.chaos_verdict import judge
 from tests.quarantine.held_stage import Sql
 
@@ -67,7 +67,7 @@ class LiveStage:
         self.stage.expire_leases()
         self.sql("update resolver.actions set next_try_at = clock_timestamp() where state = 'sent'")
 
-    def wait_until_concluded(self, seconds: float = 60) -> None:
+    def wait_until_concluded(self, seconds: float = PATIENCE_SECONDS) -> None:
         """Until nothing is under way any more, but for what waits for a person."""
 
         def look() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any
@@ -110,7 +111,7 @@ def test_an_item_that_is_refused_spoils_no_other(stage: Stage) -> None:
 
 def test_what_was_refused_may_be_asked_for_again(stage: Stage) -> None:
     (held,) = stage.hold(LEAD)
-    stage.box.script(held, "error200", 1)
+    stage.box.script(held, "denied200", 1)
     stage.ask("release", LEAD)
     assert stage.send() == {"refused": 1}
     assert [one.outcome for one in stage.ask("release", LEAD)] == ["requested"]
@@ -182,12 +183,13 @@ def test_a_person_who_acts_first_is_told_apart_and_nothing_is_sent(stage: Stage)
     assert stage.box.calls()["quarantine_requests"] == {}
 
 
-def test_a_person_who_overtakes_an_acknowledged_rejection_is_told_apart(stage: Stage) -> None:
+def test_a_person_who_overtakes_an_acknowledged_rejection_is_told_apart(make_stage: Callable[..., Stage]) -> None:
+    stage = make_stage(action_seconds=60)  # however slow the machine, the person is quicker
     (held,) = stage.hold(LEAD)
     stage.ask("reject", LEAD)
     stage.send()
     stage.box.act_as_person(int(held), "process")
-    stage.box.advance(1)
+    stage.box.advance(61)
     stage.poll()
     stage.look()
     (row,) = stage.rows()

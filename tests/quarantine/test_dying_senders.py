@@ -78,6 +78,24 @@ def test_values_pass_through_real_processes_and_stay_nowhere(live: LiveStage) ->
     assert not [row for row in live.sql("select message from resolver.actions") if MARK in row[0]]
 
 
+def test_values_of_a_worker_killed_in_mid_request_are_gone_when_its_action_is_taken_back(live: LiveStage) -> None:
+    live.stage.start_beat()
+    first = live.start("first")
+    ((queue_id, held_id),) = live.hold(1).items()
+    live.kill(first)
+    doomed = live.start("doomed", failpoints=f"quarantine.after_request=kill@{held_id}")
+    live.ask("update", [queue_id], FIELDS)
+    live.stage.wait_until(lambda: bool(live.count_deaths("doomed")), "the child died over its request")
+    live.kill(doomed)
+    assert live.sql("select state from resolver.actions") == [("sent",)]
+    live.bury_dead()
+    live.start("heir")
+    live.wait_until_concluded()
+    assert live.sql("select state from resolver.actions") == [("unsure",)]
+    assert not live.find_violations()
+    assert live.sql("select count(*) from resolver.action_fields") == [(0,)]
+
+
 @pytest.mark.soak
 def test_a_worker_frozen_between_commit_and_first_byte_never_sends_after_its_lease(live: LiveStage) -> None:
     live.stage.start_beat()

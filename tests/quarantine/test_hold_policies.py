@@ -98,7 +98,7 @@ def test_a_rule_asks_once_a_hold_even_if_leadbyte_refused(stage: Stage) -> None:
     (held,) = stage.hold(LEAD)
     fill(stage, "postcode")
     assert [run(stage, RELEASE) for _ in range(3)] == [{"release": 1}, {}, {}]
-    stage.box.script(held, "error200", 1)
+    stage.box.script(held, "denied200", 1)
     assert stage.send() == {"refused": 1}
     assert run(stage, RELEASE) == {}
     assert len(stage.rows()) == 1
@@ -133,7 +133,7 @@ def test_giving_up_in_between_is_no_new_hold(stage: Stage) -> None:
     (held,) = stage.hold(LEAD)
     fill(stage, "postcode")
     run(stage, RELEASE)
-    stage.box.script(held, "error200", 1)
+    stage.box.script(held, "denied200", 1)
     stage.send()
     moves = "insert into resolver.lead_events (lead_id, at, from_state, to_state, cause) select id, now(), %s, %s, 'x'"
     for old, new in (("quarantined", "abandoned"), ("abandoned", "queued"), ("queued", "quarantined")):

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-import psycopg
 import pytest
 from sqlalchemy import Engine, TextClause, text
-from sqlalchemy.engine import make_url
 
+from tests.big_database import open_big_database
 from worker.local.postgres import EmbeddedPostgres
 from worker.store import action_looks, actions
-from worker.store.db import open_engine
 
 NOW = datetime.now(UTC)
 LEADS = 60_000
@@ -46,12 +43,12 @@ STATEMENTS: dict[str, tuple[TextClause, dict[str, Any]]] = {
     "first": (actions._FIRST_SHAPE, CLAIM),
     "claim": (actions._CLAIM, CLAIM),
     "under way": (actions._UNDER_WAY, CLAIM),
+    "in doubt": (actions._IN_DOUBT, {"account": 1, "since": NOW}),
     "expire": (action_looks._EXPIRE, {"now": NOW, "message": "x", "follow_until": NOW}),
     "adopt": (action_looks._ADOPT, NOW_ONLY),
     "look": (action_looks._DUE, NOW_ONLY),
     "calm": (action_looks._CALM_DOWN, {"lead_ids": [1, 2, 3], "now": NOW, "soon": NOW}),
     "hurry": (actions._HURRY, {"lead_ids": [1, 2, 3], "now": NOW, "soon": NOW}),
-    "forget": (action_looks._FORGET_FIELDS, {"before": NOW - timedelta(days=7)}),
 }
 BIG = ("actions", "leads", "outcomes", "watches", "lead_events")
 _SCANS = text("select relname, seq_scan from pg_stat_user_tables where relname = any(:big)")
@@ -59,16 +56,8 @@ _SCANS = text("select relname, seq_scan from pg_stat_user_tables where relname =
 
 @pytest.fixture(scope="module")
 def big(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[Engine]:
-    name = f"big_{secrets.token_hex(4)}"
-    with psycopg.connect(postgres.url, autocommit=True) as connection:
-        connection.execute(f"create database {name} template {migrated_template}")
-        url = make_url(postgres.url).set(database=name)
-        with psycopg.connect(url.render_as_string(hide_password=False)) as filling:
-            filling.execute(FILL)
-        engine = open_engine(url.set(drivername="postgresql+psycopg"))
+    with open_big_database(postgres, migrated_template, FILL) as engine:
         yield engine
-        engine.dispose()
-        connection.execute(f"drop database {name} with (force)")
 
 
 def explain(engine: Engine, name: str, *, without: str | None = None) -> list[str]:

@@ -37,7 +37,7 @@ def ask() -> Ask:
     def send(
         box: SandboxClient, method: str, path: str, body: object = None, key: str | None = "sandbox-key"
     ) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection(box.root_url.removeprefix("http://"), timeout=10)
+        connection = http.client.HTTPConnection(box.root_url.removeprefix("http://"), timeout=60)
         try:
             headers = {} if key is None else {"X_KEY": key}
             target = path if path.startswith("/") else f"/restapi/v1.3/{path}"

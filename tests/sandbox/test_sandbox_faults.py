@@ -23,7 +23,7 @@ ENDLESS = {"hang", "drip", "endless", "huge", "gzipbomb", "slow", "reset"}
 
 def open_call(box: SandboxClient, queue_id: str) -> socket.socket:
     host, _, port = box.root_url.removeprefix("http://").rpartition(":")
-    connection = socket.create_connection((host, int(port)), timeout=10)
+    connection = socket.create_connection((host, int(port)), timeout=60)
     connection.sendall(request_bytes(queue_id))
     return connection
 

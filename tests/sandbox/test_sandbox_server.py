@@ -22,7 +22,7 @@ NOON = 1_668_700_984.0
 
 def connect(box: SandboxClient) -> socket.socket:
     host, _, port = box.root_url.removeprefix("http://").rpartition(":")
-    return socket.create_connection((host, int(port)), timeout=10)
+    return socket.create_connection((host, int(port)), timeout=60)
 
 
 def receive_all(connection: socket.socket) -> bytes:
@@ -226,4 +226,4 @@ def test_a_process_tells_where_it_is_and_ends_cleanly(ending: signal.Signals) ->
             # A client that never reads 100 MB must not keep the process from ending.
             hanging.sendall(call_bytes("sandbox-huge-0001"))
             process.send_signal(ending)
-            assert process.wait(10) == 0
+            assert process.wait(60) == 0

@@ -30,7 +30,9 @@ rows = st.lists(
     st.tuples(
         st.none() | st.integers(-(2**63), 2**63 - 1),
         st.none() | st.booleans(),
-        st.none() | texts | st.sampled_from(["NULL", "null", "{}", '"', "\\", '\\"', ",", " ", "", "{a,b}", "\n"]),
+        st.none()
+        | texts
+        | st.sampled_from(["NULL", "null", "{}", '"', "\\", '\\"', ",", " ", "", "{a,b}", "\n", "\x1e", "\x1f"]),
         st.none() | moments,
         st.none() | st.decimals(allow_nan=False, allow_infinity=False, places=6, min_value=-(10**9), max_value=10**9),
     ),

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
 import pytest
 from sqlalchemy import Engine, TextClause, text
-from sqlalchemy.engine import make_url
 
+from tests.big_database import open_big_database
 from worker.local.postgres import EmbeddedPostgres
 from worker.store import accounts, claims, forgetting, rechecks, rescue, settling, worklist
-from worker.store.db import open_engine
 
 NOW = datetime.now(UTC)
 
@@ -62,16 +59,8 @@ SETTLED = {
 
 @pytest.fixture(scope="module")
 def big(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[Engine]:
-    name = f"big_{secrets.token_hex(4)}"
-    with psycopg.connect(postgres.url, autocommit=True) as connection:
-        connection.execute(f"create database {name} template {migrated_template}")
-        url = make_url(postgres.url).set(database=name)
-        with psycopg.connect(url.render_as_string(hide_password=False)) as filling:
-            filling.execute(FILL)
-        engine = open_engine(url.set(drivername="postgresql+psycopg"))
+    with open_big_database(postgres, migrated_template, FILL) as engine:
         yield engine
-        engine.dispose()
-        connection.execute(f"drop database {name} with (force)")
 
 
 def explain(engine: Engine, statement: TextClause, values: dict[str, object], *, without: str | None = None) -> str:

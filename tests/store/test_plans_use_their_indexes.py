@@ -6,29 +6,28 @@ and at the work list of persistence, which is big only while something is wrong.
 
 from __future__ import annotations
 
-import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
 from sqlalchemy import Engine, text
-from sqlalchemy.engine import make_url
 
 from tests.benchmarks.scale.filling import fill
 from tests.benchmarks.scale.steps import forget_duties, list_steps
+from tests.big_database import open_big_database
 from worker.local.postgres import EmbeddedPostgres
 from worker.rescue import sweep
-from worker.store.db import open_engine, transaction
+from worker.store.db import transaction
 
 LEADS, OPEN = 60_000, 10_000
-# From the sixth time on psycopg has a statement prepared, and five times later Postgres may plan it without its values.
+# From the sixth time on psycopg has a statement prepared; five times later Postgres might plan it without its values.
 ROUNDS = 12
 BIG = ("leads", "watches", "replies", "lead_events", "outcomes", "buyers", "deliveries")
-INDEXES = {
+INDEXES: dict[str, set[str]] = {
     "tick": {"ix_watches_due"},
     "claim": {"ix_watches_due", "pk_leads"},
-    "settle": {"pk_leads"},
+    "settle": set(),  # by the leads or by their leases, whichever are fewer
     "persist": {"pk_leads", "pk_replies", "uq_lead_events_reply_id"},
     "sweep": {"ix_watches_leased"},
 }
@@ -40,21 +39,17 @@ _COUNTERS = """
 """
 
 
+def fill_all(url: str) -> None:
+    fill(url, LEADS, OPEN)
+    with psycopg.connect(url, autocommit=True) as filled:
+        filled.execute(_POSTPONE)
+        filled.execute("vacuum analyze")
+
+
 @pytest.fixture(scope="module")
 def big(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[Engine]:
-    name = f"big_{secrets.token_hex(4)}"
-    url = make_url(postgres.url).set(database=name)
-    plain = url.render_as_string(hide_password=False)
-    with psycopg.connect(postgres.url, autocommit=True) as connection:
-        connection.execute(f"create database {name} template {migrated_template}")
-        fill(plain, LEADS, OPEN)
-        with psycopg.connect(plain, autocommit=True) as filled:
-            filled.execute(_POSTPONE)
-            filled.execute("vacuum analyze")
-        engine = open_engine(url.set(drivername="postgresql+psycopg"))
+    with open_big_database(postgres, migrated_template, fill_all) as engine:
         yield engine
-        engine.dispose()
-        connection.execute(f"drop database {name} with (force)")
 
 
 def list_all_steps(engine: Engine) -> dict[str, Callable[[], object]]:

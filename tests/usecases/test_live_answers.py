@@ -116,7 +116,7 @@ def test_an_answer_without_a_verdict_only_records_the_lead(engine: Engine, sql: 
 def test_the_sandboxs_live_answers_are_understood(engine: Engine, sql: Sql) -> None:
     with running_sandbox(SandboxSettings(live_buyer_responses=True, preset="plain")) as box:
         leads = {"leads": [{"email": f"{n}@example.org"} for n in range(20)]}
-        answer = requests.post(f"{box.base_url}/leads", json=leads, headers={"X_KEY": "sandbox-key"}, timeout=10)
+        answer = requests.post(f"{box.base_url}/leads", json=leads, headers={"X_KEY": "sandbox-key"}, timeout=60)
         hand_over(engine, answer.json())
         truth = box.truth()
     ours = {row[0]: row[1] for row in sql("select queue_id, state from reporting.leads")}

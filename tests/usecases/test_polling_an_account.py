@@ -52,7 +52,7 @@ def account(box: SandboxClient) -> Account:
 
 @pytest.fixture
 def poller(engine: Engine, account: Account) -> Iterator[Poller]:
-    client = LeadByteClient(RequestsTransport(), timeout_seconds=5.0)
+    client = LeadByteClient(RequestsTransport(), timeout_seconds=30.0)
     policy = Policy(timedelta(days=7), timedelta(hours=1), LadderSchedule())
     yield Poller(engine, client, {"sandbox": account}, policy, batch_size=50)
     client.close()
@@ -189,7 +189,7 @@ def test_failures_in_a_row_wait_longer_each_time(poll: Poll, sql: Sql) -> None:
 
 
 def test_a_hanging_request_ends_at_its_deadline_as_a_failure(poll: Poll, sql: Sql) -> None:
-    done = poll("sandbox-hang-1", "sandbox-approved-1", timeout=0.5)
+    done = poll("sandbox-hang-1", "sandbox-approved-1", timeout=3.0)
     assert done == Polled(polled=2, final=1, journalled=1, failed=1)
     assert sql("select last_note from resolver.watches where queue_id like %s", "sandbox-hang%") == [
         ("no complete answer within the deadline",)

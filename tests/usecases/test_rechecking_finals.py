@@ -44,7 +44,7 @@ def box() -> Iterator[SandboxClient]:
 
 @pytest.fixture
 def poller(engine: Engine, box: SandboxClient) -> Iterator[Poller]:
-    client = LeadByteClient(RequestsTransport(), timeout_seconds=5.0)
+    client = LeadByteClient(RequestsTransport(), timeout_seconds=30.0)
     account = Account("sandbox", box.base_url, "query", 100.0, 8, SecretStr("sandbox-key"))
     policy = Policy(timedelta(days=7), timedelta(hours=1), LadderSchedule())
     yield Poller(engine, client, {"sandbox": account}, policy, batch_size=50)

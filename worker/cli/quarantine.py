@@ -15,11 +15,11 @@ from sqlalchemy import Connection
 from worker.accounts import load_accounts
 from worker.cli.common import AccountOption, AsJson, command_engine
 from worker.cli.output import out, print_json
-from worker.cli.quarantine_ask import Wish, carry_out
+from worker.cli.quarantine_ask import Wish, carry_out, parse_changes
 from worker.cli.quarantine_page import print_ledger, print_story, style_action_state
-from worker.domain.actions import KINDS, ActionState
+from worker.domain.actions import KINDS, PLACEHOLDER
 from worker.domain.holds import foretell_hold
-from worker.errors import NotConfirmedError, NotFoundError, UsageError
+from worker.errors import NotFoundError, UsageError
 from worker.explaining_actions import say_next, tell_story
 from worker.quarantine import resolve as resolve_action
 from worker.settings import load_settings
@@ -168,21 +168,32 @@ for _kind, _help in (
 def resolve(
     action_id: Annotated[int, typer.Argument(min=1, max=_MOST, help="The action's number, as `list` shows it.")],
     done: Annotated[bool, typer.Option("--done", help="It happened: you saw it in LeadByte.")] = False,
-    resend: Annotated[bool, typer.Option("--resend", help="It did not happen: send it again.")] = False,
+    resend: Annotated[
+        bool, typer.Option("--resend", help="It did not happen: send it again, its fields --set anew.")
+    ] = False,
+    withdraw: Annotated[
+        bool, typer.Option("--withdraw", help="It did not happen, and is not to be sent (again).")
+    ] = False,
+    changes: SetOption = None,
     by: ByOption = None,
     as_json: AsJson = False,
-) -> int:
+) -> None:
     """Say what became of an action that nobody but a person can tell about."""
-    if done == resend:
-        raise UsageError(f"quarantine resolve {action_id}: say --done if it happened, --resend if it did not")
+    if done + resend + withdraw != 1:
+        said = "say --done if it happened; if it did not, --resend, or --withdraw to leave it at that"
+        raise UsageError(f"quarantine resolve {action_id}: {said}")
+    fields = parse_changes(changes or [])
+    if fields and PLACEHOLDER in fields.values():
+        raise UsageError(f"'{PLACEHOLDER}' stands for the value of a field: type the value itself; nothing was changed")
     with command_engine() as engine:
-        resolved = resolve_action(engine, action_id, happened=done, by=by or read_login_name())
+        resolved = resolve_action(
+            engine, action_id, happened=done, by=by or read_login_name(), fields=fields, withdraw=withdraw
+        )
     if as_json:
         print_json(resolved)
     else:
         state = style_action_state(resolved.state).rstrip()
         out.print(f"{state}  action {resolved.action_id}: {escape(resolved.message)}", soft_wrap=True)
-    return NotConfirmedError.exit_code if resolved.state is ActionState.REFUSED else 0
 
 
 def read_login_name() -> str:

@@ -102,11 +102,9 @@ def parse_changes(changes: Sequence[str]) -> Mapping[str, str] | None:
     for number, change in enumerate(changes, 1):
         name, is_there, value = change.partition("=")
         if not is_there or not name.strip():
-            raise UsageError(
-                f"--set number {number} is not field=value (it is not repeated here); nothing was requested"
-            )
+            raise UsageError(f"--set number {number} is not field=value (it is not repeated here); nothing was done")
         if (folded := name.strip().casefold()) in seen:
-            raise UsageError(f"--set number {number} sets a field that was set before; nothing was requested")
+            raise UsageError(f"--set number {number} sets a field that was set before; nothing was done")
         seen.add(folded)
         fields[name.strip()] = value
     return fields or None

@@ -12,8 +12,9 @@ from rich.padding import Padding
 from rich.table import Table
 
 from worker.cli.output import out, say_value, style_state
+from worker.domain.actions import name_commands
 from worker.explaining import say_span
-from worker.explaining_actions import name_action, name_commands, say_next, say_why, tell_story
+from worker.explaining_actions import name_action, say_next, say_why, tell_story
 from worker.store.ledger import Row
 
 _STYLES = {
@@ -33,11 +34,11 @@ def style_action_state(state: str) -> str:
     return f"[{_STYLES[state]}]{state:{_WIDEST_STATE}}[/]"
 
 
-def print_commands(action_id: int) -> None:
+def print_commands(action_id: int, field_names: Sequence[str]) -> None:
     """The two commands that a person chooses from, on lines that can be copied."""
-    done, resend = name_commands(action_id)
+    done, resend = name_commands(action_id, field_names)
     out.print(f"    [dim]it happened:[/]    {done}", soft_wrap=True)
-    out.print(f"    [dim]it did not:[/]     {resend}", soft_wrap=True)
+    out.print(f"    [dim]it did not:[/]     {escape(resend)}", soft_wrap=True)
 
 
 def print_ledger(rows: Sequence[Row]) -> None:
@@ -77,7 +78,7 @@ def print_story(rows: Sequence[Row], holds: Sequence[Row], coming: Sequence[str]
         out.print(Padding(line, (0, 0, 0, 2), expand=False))
     for row in rows:
         if row["waits_for_person"]:
-            print_commands(row["action_id"])
+            print_commands(row["action_id"], row["fields"])
 
 
 def _print_lead(rows: Sequence[Row], *, several: bool) -> None:
@@ -101,7 +102,7 @@ def _print_action(row: Row, now: datetime) -> None:
     if why:
         out.print(Padding(f"[dim]{escape(say_value(why))}[/]", (0, 0, 0, 4), expand=False))
     if row["waits_for_person"]:
-        print_commands(row["action_id"])
+        print_commands(row["action_id"], row["fields"])
 
 
 def _print_head(row: Row) -> None:

@@ -39,8 +39,10 @@ class Awaited:
             said = f"[dim]: {escape(say_value(why))}[/]" if why else ""
             state = style_action_state(action["action_state"])
             out.print(f"{state}  {escape(action['id'])}  {action['action']}{said}", soft_wrap=True)
-            if number := action["action_id"] if action["waits_for_person"] else action["waits_behind"]:
-                print_commands(number)
+            if action["waits_for_person"]:
+                print_commands(action["action_id"], action["fields"])
+            elif behind:
+                print_commands(behind, action["fields_before"])
 
     def check(self) -> None:
         """NotConfirmedError unless all are confirmed."""

@@ -8,8 +8,10 @@ a reply itself shows always outweighs it. Neighbours: `worker.domain.classify` r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec.structs import replace
 
 from worker.domain.facts import Facts, Named
 from worker.domain.lifecycle import State
@@ -32,13 +34,16 @@ class CampaignRules:
     reject_after_days: float | None = None
 
 
+_NO_RULES = CampaignRules()
+
+
 def find_rules(campaigns: Mapping[str, CampaignRules], campaign: Named | None) -> CampaignRules:
     """The rules of a campaign, which is named in them by its id or by its name."""
     if campaign is None or not campaigns:
-        return CampaignRules()
+        return _NO_RULES
     by_name = {name.strip().casefold(): rules for name, rules in campaigns.items()}
     told = (name.casefold() for name in (campaign.id, campaign.name) if name is not None)
-    return next((by_name[name] for name in told if name in by_name), CampaignRules())
+    return next((by_name[name] for name in told if name in by_name), _NO_RULES)
 
 
 def conclude(facts: Facts, state: State, acceptance: Acceptance) -> Facts:
@@ -60,17 +65,16 @@ def forget_conclusion(facts: Facts, state: State, acceptance: Acceptance) -> Fac
 
 
 def _says_refused(facts: Facts, state: State, acceptance: Acceptance) -> bool:
+    if acceptance is not Acceptance.SYSTEM or state is not State.REJECTED:
+        return False
     shows_refusal = (facts.result_code is not None and facts.result_code < 0) or facts.rejection_id is not None
-    return acceptance is Acceptance.SYSTEM and state is State.REJECTED and not shows_refusal
+    return not shows_refusal
 
 
 def _says_sold(facts: Facts, state: State, acceptance: Acceptance) -> bool:
+    if acceptance is not Acceptance.BUYER or state is not State.APPROVED or facts.buyers is not None:
+        return False
     deliveries = facts.deliveries or ()
     shows_sale = any(delivery.sold for delivery in deliveries)
     shows_none = bool(deliveries) and all(delivery.declined for delivery in deliveries)
-    return (
-        acceptance is Acceptance.BUYER
-        and state is State.APPROVED
-        and facts.buyers is None
-        and not (shows_sale or shows_none)
-    )
+    return not (shows_sale or shows_none)

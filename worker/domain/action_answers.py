@@ -1,7 +1,8 @@
 """What LeadByte's answer to an action means, item by item; pure.
 
 A wrong "queued" drops an action silently, a wrong "refused" has it done twice. So only documented words count as done
-or queued, only words of denial as refused; whatever else comes, or does not, is unclear, and unclear is looked up.
+or queued, only words of denial as refused; whatever else comes, or does not, is unclear, and unclear is looked up. An
+error that speaks of LeadByte's own trouble, or of nothing, is as well: it may have come after the work.
 Sources: LeadByte's articles on quarantine; the shapes of errors are undocumented. Neighbour: `worker.domain.actions`
 says what becomes of the action.
 """
@@ -47,6 +48,15 @@ _DENIAL = re.compile(
 )
 _PERMISSION = re.compile(r"\bpermissions?\b|\bunauthori[sz]ed\b|\bforbidden\b", re.IGNORECASE)
 _TOO_FAST = re.compile(r"too many requests|rate[ -]?limit|throttl|too (fast|often)", re.IGNORECASE)
+# Narrow enough to leave "temporary addresses are not allowed" and "correct the postcode and try again" refusals.
+_TROUBLE = re.compile(
+    r"\b(internal|unexpected|unknown|system|server|database|temporary) (server |system )?(error|failure|problem)"
+    r"|\berror (has |have )?occurred|\bsomething went wrong|exception\b|\bdeadlock|\bmaintenance\b|\boverload"
+    r"|\b(system|server|service|too|currently) busy\b|\btime[ -]?out\b|\btimed out\b|\btemporarily\b"
+    r"|\b(service|server|system|api|database|currently) (is |was )?(currently )?unavailable\b"
+    r"|\b(try|retry) (again )?(later|shortly|soon|in (a|\d))",
+    re.IGNORECASE,
+)
 _ERROR_WORDS = frozenset({"error", "failed", "fail", "failure"})
 # LeadByte's own spelling in its article, and the right one.
 _RELEASE_RESULTS = ("quaratinereleaseresults", "quarantinereleaseresults")
@@ -80,7 +90,8 @@ def read_post_answer(held: str, way: Way, http_status: int, document: JSON, text
 
 def _read_whole(http_status: int, root: Block, text: str, *, has_details: bool) -> Verdict | None:
     """What the answer says about all its items alike; None: each has words of its own."""
-    complaint = _read_complaint(root) if _denies(http_status, root) else None
+    is_error = _denies(http_status, root)
+    complaint = _read_complaint(root) if is_error else None
     words = complaint or f"HTTP {http_status}"
     if http_status in {401, 403}:
         return Verdict(Outcome.FORBIDDEN, words)
@@ -89,10 +100,9 @@ def _read_whole(http_status: int, root: Block, text: str, *, has_details: bool) 
     if http_status >= 500 or 300 <= http_status < 400:  # noqa: PLR2004 - it broke on the way, or went elsewhere
         return Verdict(Outcome.UNCLEAR, f"HTTP {http_status}")
     if complaint is not None and not has_details:
-        if _TOO_FAST.search(complaint):
-            return Verdict(Outcome.THROTTLED, complaint)
-        is_ours = refuses_key(complaint) or _PERMISSION.search(complaint) is not None
-        return Verdict(Outcome.FORBIDDEN if is_ours else Outcome.REFUSED, complaint)
+        return Verdict(_judge_denial(complaint), complaint)
+    if is_error and root and not has_details:
+        return Verdict(Outcome.UNCLEAR, f"HTTP {http_status}, an error without a message")
     if not 200 <= http_status < 300:  # noqa: PLR2004 - a 4xx that does not say what is wrong
         return None if has_details else Verdict(Outcome.UNCLEAR, words)
     if not root:
@@ -108,14 +118,14 @@ def _read_item(said: Sequence[Block], way: Way | None, sentences: Sequence[str],
     if flags == {False}:
         if any(_is_queued(sentence, way) for sentence in sentences):
             return Verdict(Outcome.UNCLEAR, f"contradicts itself: {'; '.join([words, *sentences])}")
-        is_ours = refuses_key(words) or _PERMISSION.search(words) is not None
-        return Verdict(Outcome.FORBIDDEN if is_ours else Outcome.REFUSED, words or "refused without a word")
+        return Verdict(_judge_denial(words), words or "refused without a word")
     if flags != {True} or is_error:
         return Verdict(Outcome.UNCLEAR, "the answer does not say what became of this lead")
     if way is None:
         return Verdict(Outcome.DONE, words)
     release = _read_sentences(sentences, way, is_error=False)
-    if release.outcome is Outcome.REFUSED:
+    if release.outcome in {Outcome.REFUSED, Outcome.FORBIDDEN, Outcome.THROTTLED}:
+        # Half of it is done, and must not be sent again.
         return Verdict(Outcome.REFUSED, f"its fields were updated, but: {release.words}")
     return release
 
@@ -129,9 +139,17 @@ def _read_sentences(sentences: Sequence[str], way: Way, *, is_error: bool) -> Ve
     if any(_is_queued(sentence, any_way) for sentence in sentences for any_way in _QUEUED):
         return Verdict(Outcome.UNCLEAR, f"contradicts itself: {words}")
     if all(_DENIAL.search(sentence) for sentence in sentences) or is_error:
-        is_ours = refuses_key(words) or _PERMISSION.search(words) is not None
-        return Verdict(Outcome.FORBIDDEN if is_ours else Outcome.REFUSED, words)
+        return Verdict(_judge_denial(words), words)
     return Verdict(Outcome.UNCLEAR, f"unknown words: {words}")
+
+
+def _judge_denial(words: str) -> Outcome:
+    """What an error means by its words: ask more gently, mend the key, look it up, or leave it."""
+    if _TOO_FAST.search(words):
+        return Outcome.THROTTLED
+    if refuses_key(words) or _PERMISSION.search(words):
+        return Outcome.FORBIDDEN
+    return Outcome.UNCLEAR if _TROUBLE.search(words) else Outcome.REFUSED
 
 
 def _is_queued(sentence: str, way: Way | None) -> bool:
@@ -149,7 +167,7 @@ def _read_complaint(root: Block) -> str | None:
     listed = errors if isinstance(errors, list) else [errors]
     said = [root.get("message"), *(_say_error(item) for item in listed[:5])]
     words = "; ".join(dict.fromkeys(word for word in map(read_text, said) if word))
-    return words or ("status Error without a message" if read_word(root.get("status")) in _ERROR_WORDS else None)
+    return words or None
 
 
 def _say_error(item: JSON) -> JSON:

@@ -7,6 +7,7 @@ looking can't tell waits for a person. Neighbours: `worker.domain.action_answers
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -17,6 +18,7 @@ from worker.domain.lifecycle import FINAL, State
 Kind = Literal["update", "release", "reject"]
 KINDS: tuple[Kind, ...] = ("update", "release", "reject")
 MOST_ATTEMPTS = 5  # of one action, each but the last shown not to have happened
+PLACEHOLDER = "…"  # stands for a value that a person is to fill in
 PERMISSION = "Leads > Update & Quarantine Process"  # as LeadByte documents it; two ticks, one for each call
 
 _SOONEST_LOOK, _LATEST_LOOK = timedelta(seconds=2), timedelta(minutes=1)
@@ -54,7 +56,7 @@ class Followed:
     id: int
     kind: Kind
     state: ActionState
-    has_fields: bool
+    field_names: Sequence[str]
     attempts: int
     sent_at: datetime | None
     unsure_at: datetime | None
@@ -100,10 +102,24 @@ def decide_look(action: Followed, now: datetime, settle: timedelta) -> Look:
     return _look_again(action, now)
 
 
-def ask_person(action_id: int, why: str) -> str:
-    """The message of an action that waits for a person: why, and the two commands to choose from."""
+def name_commands(action_id: int, field_names: Sequence[str]) -> tuple[str, str]:
+    """What a person types about an action that waits for them: if it happened, and if it did not.
+
+    Field values are dropped once sent, so to have it sent again they are typed anew.
+    """
     command = f"lead-resolver quarantine resolve {action_id}"
-    return f"{why}. Look in LeadByte: if it happened, `{command} --done`; if not, `{command} --resend`"
+    return f"{command} --done", " ".join([f"{command} --resend", *map(_name_change, field_names)])
+
+
+def _name_change(field_name: str) -> str:
+    change = f"{field_name}={PLACEHOLDER}"
+    return f'--set "{change}"' if " " in change else f"--set {change}"
+
+
+def _ask_person(action: Followed, why: str) -> str:
+    """The message of an action that waits for a person: why, and the two commands to choose from."""
+    done, resend = name_commands(action.id, action.field_names)
+    return f"{why}. Look in LeadByte: if it happened, `{done}`; if not, `{resend}`"
 
 
 def _look_at_left_lead(action: Followed, now: datetime) -> Look:
@@ -117,7 +133,7 @@ def _look_at_left_lead(action: Followed, now: datetime) -> Look:
         return Look(ActionState.REFUSED, message=said, done_by=DoneBy.SOMEBODY_ELSE)
     if action.kind == "update":
         said = f"the lead has left quarantine ({action.lead_state}); whether it was updated before can't be told"
-        return Look(ActionState.UNSURE, message=ask_person(action.id, said))
+        return Look(ActionState.UNSURE, message=_ask_person(action, said))
     if action.kind == "reject" and action.lead_state is not State.REJECTED:
         # A rejection may pass through LeadByte's queue: only a verdict tells whose doing it was.
         if action.lead_state is State.QUEUED and not _is_over(action, now):
@@ -132,24 +148,24 @@ def _look_at_held_lead(action: Followed, now: datetime, settle: timedelta) -> Lo
     why = action.message or "no usable answer"
     if action.lead_state is None:
         said = f"{why}; its lead is not known here, so whether it happened can't be looked up"
-        return Look(ActionState.UNSURE, message=ask_person(action.id, said))
+        return Look(ActionState.UNSURE, message=_ask_person(action, said))
     if action.kind == "update":
         said = f"{why}; whether fields were updated can't be seen from a lead's status"
-        return Look(ActionState.UNSURE, message=ask_person(action.id, said))
+        return Look(ActionState.UNSURE, message=_ask_person(action, said))
     if not _is_seen_held(action, settle):
         if _is_over(action, now):
             said = f"{why}; since then the lead could not be looked at"
-            return Look(ActionState.UNSURE, message=ask_person(action.id, said))
+            return Look(ActionState.UNSURE, message=_ask_person(action, said))
         return _look_again(action, now)
     if action.held_seen_at is None or action.told_at is None or action.told_at <= action.held_seen_at:
         # Once more: between the first such look and the next LeadByte had as long again.
         return Look(action.state, _next_look(action, now), held_seen_at=action.held_seen_at or action.told_at)
-    if action.has_fields:
+    if action.field_names:
         said = f"{why}; the lead is still held, but whether its fields were updated can't be told from that"
-        return Look(ActionState.UNSURE, message=ask_person(action.id, said))
+        return Look(ActionState.UNSURE, message=_ask_person(action, said))
     if action.attempts >= MOST_ATTEMPTS:
         said = f"{why}; sent {action.attempts} times by now, and the lead is still held"
-        return Look(ActionState.UNSURE, message=ask_person(action.id, said))
+        return Look(ActionState.UNSURE, message=_ask_person(action, said))
     said = f"{why}; looked up: the lead is still held, so it did not happen, and is sent again"
     return Look(ActionState.REQUESTED, now, message=said)
 
@@ -171,10 +187,10 @@ def _look_at_overdue(action: Followed, now: datetime) -> Look:
     if action.lead_state is None:
         said = "acknowledged; its lead is not known here, so what became of it can't be told"
         return Look(action.state, message=said)
+    done, resend = name_commands(action.id, action.field_names)
     said = (
         f"acknowledged, and still {action.lead_state} after the follow-up: LeadByte never processed it. Look there: if "
-        f"it happened, `lead-resolver quarantine resolve {action.id} --done`; if not, "
-        f"`lead-resolver quarantine resolve {action.id} --resend`"
+        f"it happened, `{done}`; if not, `{resend}`"
     )
     # Looked at on, though slowly: should it happen after all, that is told.
     return Look(action.state, now + _LOOK_AFTER_DEADLINE, message=said)

@@ -5,8 +5,9 @@ Neighbours: `worker.leadbyte` makes them, `worker.domain.classify` says what the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class Silence(StrEnum):
@@ -21,8 +22,7 @@ class Silence(StrEnum):
     UNSENT = "not asked: the requests before it took too long"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True, gc=False):
     """A complete HTTP answer: status, decoded body (bytes, capped), and `Retry-After` as it was sent."""
 
     http_status: int
@@ -30,8 +30,7 @@ class Answer:
     retry_after: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NoAnswer:
+class NoAnswer(Struct, frozen=True, gc=False):
     """No complete answer. Carries no exception and no URL, since the key may be in it."""
 
     why: Silence

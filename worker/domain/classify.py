@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from worker.domain.blocks import read_facts
 from worker.domain.complaints import LONGEST_NOISE, NO_WORDS, Complaint, hear_complaint, strip_diagnostics
-from worker.domain.facts import Facts, derive_facts
+from worker.domain.facts import NOTHING_TOLD, Facts, derive_facts
 from worker.domain.lifecycle import State
 from worker.domain.quarantined import HOLD_WORDS, says_quarantined
 from worker.domain.records import Found, find_records, names_another, pick_ours
@@ -34,8 +36,7 @@ class Meaning(StrEnum):
     REFUSED = "refused"  # key or permission trouble: the account is paused; no lead pays for it
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True, gc=False):
     """One answer, understood. `state` None: open, which way is not told. `reason` is one line for people.
 
     `unknown_word` is the status word that we do not know, where there is one. `is_unreadable` says that something came
@@ -45,7 +46,7 @@ class Reading:
     meaning: Meaning
     reason: str
     state: State | None = None
-    facts: Facts = field(default_factory=Facts)
+    facts: Facts = NOTHING_TOLD
     unknown_word: str | None = None
     is_unreadable: bool = False
 
@@ -161,10 +162,10 @@ def _classify_record(queue_id: str, record: Block, around: Block) -> Reading:
     word = _understand(said, facts)
     if word is None or word not in STATUS_WORDS:
         reason = "a record without a status" if said is None else f"unknown status {said[:60]!a}"
-        return Reading(Meaning.UNKNOWN_STATUS, reason, facts=_tell_acceptance(facts, None), unknown_word=said)
+        return Reading(Meaning.UNKNOWN_STATUS, reason, facts=tell_acceptance(facts, None), unknown_word=said)
     state = _decide_state(word, facts)
     reason = f"LeadByte says: {word.capitalize()}" if said else f"LeadByte gives no status; by the rest it is {word}"
-    return Reading(Meaning.TOLD, reason, state, _tell_acceptance(facts, state))
+    return Reading(Meaning.TOLD, reason, state, tell_acceptance(facts, state))
 
 
 def _understand(said: str | None, facts: Facts) -> str | None:
@@ -218,7 +219,8 @@ def _decide_processed(facts: Facts) -> State | None:
     return State.QUARANTINED if facts.quarantine_id is not None and not (was_refused or was_sold) else None
 
 
-def _tell_acceptance(facts: Facts, state: State | None) -> Facts:
+def tell_acceptance(facts: Facts, state: State | None) -> Facts:
+    """The facts, with what the state tells of the campaign's acceptance where they don't say it themselves."""
     accepted = _decide_acceptance(facts, state)
     return facts if accepted is facts.campaign_accepted else replace(facts, campaign_accepted=accepted)
 

@@ -6,13 +6,16 @@ The one place where "not yet", "failed", "not ours to pay for" and "give up" are
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from hashlib import blake2b
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from worker.domain.backoff import UNKNOWN_STATUS_GAP, Schedule, delay_after_failure, delay_after_not_yet, spread
 from worker.domain.classify import Meaning, Reading
-from worker.domain.facts import Facts
+from worker.domain.facts import NOTHING_TOLD, Facts
 from worker.domain.lifecycle import FINAL, State
 
 # A lead with a verdict stops being watched when the verdict is persisted, a second or so later; one that is abandoned,
@@ -24,8 +27,7 @@ RECHECK_RETRY = timedelta(minutes=5)
 RECHECK_TRIES = 3
 
 
-@dataclass(frozen=True, slots=True)
-class PolledLead:
+class PolledLead(Struct, frozen=True, gc=False):
     """What the decision needs to know of a lead."""
 
     state: State
@@ -36,8 +38,7 @@ class PolledLead:
     is_hurried: bool = False  # held, and acted upon a while ago: what becomes of it shows soon
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """The settings that bound patience, and the schedule of "not yet"."""
 
     abandon_after: timedelta
@@ -45,8 +46,7 @@ class Policy:
     schedule: Schedule
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True, gc=False):
     """What to write about a lead after a poll.
 
     `abandoned_because` set: we stop asking. `ends_recheck`: the lead was final before, and we have looked again.
@@ -85,8 +85,18 @@ def digest_reading(reading: Reading) -> int:
 
     While the lead is open a stamp is the clock of the answer, which moves with every poll and tells nothing.
     """
-    facts = reading.facts if reading.state in FINAL else _stop_clock(reading.facts)
-    said = repr((reading.meaning, reading.reason, reading.state, facts)).encode()
+    if reading.facts is NOTHING_TOLD:
+        return _digest_bare(reading.meaning, reading.reason, reading.state)
+    return _digest(reading.meaning, reading.reason, reading.state, _stop_clock(reading))
+
+
+@lru_cache(256)  # the readings of ordinary answers, which are nearly all
+def _digest_bare(meaning: Meaning, reason: str, state: State | None) -> int:
+    return _digest(meaning, reason, state, NOTHING_TOLD)
+
+
+def _digest(*told: object) -> int:
+    said = repr(told).encode()
     return int.from_bytes(blake2b(said, digest_size=8).digest(), "big", signed=True)
 
 
@@ -107,7 +117,10 @@ def _step_after_recheck(lead: PolledLead, reading: Reading, now: datetime, chanc
     )
 
 
-def _stop_clock(facts: Facts) -> Facts:
+def _stop_clock(reading: Reading) -> Facts:
+    facts = reading.facts
+    if reading.state in FINAL:
+        return facts
     return replace(facts, processed_at=None, processed_raw=None) if facts.processed_raw is not None else facts
 
 
@@ -154,7 +167,7 @@ def _says_nothing_new(lead: PolledLead, reading: Reading) -> bool:
     return (
         is_first
         and reading.state in {lead.state, None}
-        and _stop_clock(reading.facts) == Facts()
+        and _stop_clock(reading) == NOTHING_TOLD
         and reading.meaning is Meaning.TOLD
     )
 

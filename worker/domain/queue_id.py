@@ -10,7 +10,7 @@ import re
 
 from worker.errors import InvalidQueueId
 
-PATTERN = "[0-9A-Za-z-]{8,64}"  # the same text stands in a CHECK and in track_lead(), see the first migration
+PATTERN = "[0-9A-Za-z-]{8,64}"  # the same rule stands in a CHECK (worker/store/tables.py) and in track_lead()
 _LONGEST_QUOTE = 70  # characters of a refused text that a message repeats
 _WHOLE = re.compile(PATTERN, re.ASCII)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from worker.domain.values import JSON, Block, fold_key, fold_keys, read_text
 
@@ -30,8 +31,7 @@ _LIKE_A_QUEUE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4,8}){3,}", re.ASCII | re.
 _DEEPEST = 5  # envelopes within envelopes
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True, gc=False):
     """One record of any lead: its fields, what stands around it, and the queue ID it carries."""
 
     record: Block

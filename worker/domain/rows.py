@@ -8,9 +8,10 @@ Field names and places are undocumented except `response.buyers`, `record.buyers
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from itertools import islice
+
+from msgspec.structs import replace
 
 from worker.domain.complaints import join_words
 from worker.domain.facts import SOLD, Buyer, Delivery, Row

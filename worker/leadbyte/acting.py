@@ -7,7 +7,6 @@ byte of a request is written nothing has happened, from then on anything may hav
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -22,6 +21,7 @@ from urllib3.exceptions import SSLError as TlsError
 from urllib3.response import BaseHTTPResponse
 
 from worker.accounts import Account
+from worker.clock import read_sleepless
 from worker.domain.action_answers import Way
 from worker.domain.action_results import NEVER_ARRIVED
 from worker.domain.answers import Answer, Asked, NoAnswer, Silence
@@ -81,14 +81,15 @@ class TooLate(OSError):
 class ActingClient:
     """Makes the calls of LeadByte's articles on quarantine, under one total deadline a request."""
 
-    def __init__(self, timeout_seconds: float, read_monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, timeout_seconds: float, read_monotonic: Callable[[], float] = read_sleepless) -> None:
         self._timeout_seconds = timeout_seconds
         self._read_monotonic = read_monotonic
 
     def put_leads(self, account: Account, items: Sequence[Item], send_before: float) -> Asked:
         """Make the call of `compose_put`.
 
-        Nothing is written after the monotonic moment `send_before`. SettingsError if the account's key can't be read.
+        Nothing is written after the moment `send_before`, by `worker.clock`. SettingsError if the account's key can't
+        be read.
         """
         return self._send(account, compose_put(items), send_before)
 
@@ -157,7 +158,8 @@ class ActingClient:
         except UnusableBody as error:
             return NoAnswer(error.why)
         except TimeoutError:
-            return NoAnswer(Silence.TIMEOUT)
+            # The deadline may pass between the connection and the first byte.
+            return NoAnswer(Silence.TIMEOUT if connection.has_begun else Silence.CONNECTION)
         except Exception as error:  # noqa: BLE001 - an answer that trips a library must not say "not sent"
             if not isinstance(error, (HTTPError, OSError, ValueError)):
                 log.warning("answer_tripped_the_http_library", kind=type(error).__name__)

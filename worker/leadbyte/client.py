@@ -11,9 +11,10 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
+from msgspec import Struct, field
+from msgspec.structs import replace
 from pydantic import SecretStr
 
 from worker.accounts import Account
@@ -23,8 +24,7 @@ from worker.leadbyte.transport import Request, Transport, Window, never_stop
 _LONG = 60.0  # an answer or the deadline comes sooner
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True, gc=False):
     """One queue ID to ask about; `tag` comes back with the answer."""
 
     tag: int

@@ -11,8 +11,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from worker.domain.answers import Asked
 
@@ -24,15 +25,18 @@ CONNECT_SECONDS = 5.0  # for finding the host and being let in; never more than 
 _LONG = 60.0  # an answer or the deadline comes sooner
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True, gc=False):
     """One GET. `url` and `headers` may hold the key, so neither is shown by `repr`."""
 
     tag: int  # the caller's name for it: comes back with the answer
-    url: str = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False, default_factory=dict)
+    url: str
+    headers: Mapping[str, str] = {}
     # `time.monotonic()` before which it may not leave; `pace.LATEST_SECONDS` later it is not sent any more.
     send_at: float = field(default_factory=time.monotonic)
+
+    def __repr__(self) -> str:
+        """Without what may hold the key."""
+        return f"Request(tag={self.tag}, send_at={self.send_at})"
 
 
 def never_stop(_asked: Asked) -> bool:

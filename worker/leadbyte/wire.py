@@ -10,7 +10,8 @@ import json
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from worker.domain.complaints import SPOKEN
 from worker.domain.lead_fields import list_filled_fields
@@ -27,9 +28,6 @@ OTHER_CAP = 16 * 1024
 
 # What Postgres' text cannot hold: NUL, and halves of surrogate pairs that no UTF-8 has.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-# What a field is called, and what a status may be: neither an address, nor a number of anybody's.
-_NAME = re.compile(r"[A-Za-z_][A-Za-z_ .-]{0,39}\d{0,3}", re.ASCII)
-_WORD = re.compile(r"[^@\d]{0,60}\d{0,4}")
 # The name under which the journal keeps the names of the fields that a lead-data block had filled.
 _PRESENT_NAME = "leadFieldsPresent"
 # A field that may be such a block, in a text without the blanks that `fold_key` takes out.
@@ -41,17 +39,18 @@ _LEFT_ALONE = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(Struct, frozen=True, gc=False):
     """A body, readable: `document` is None where it was no JSON; `text` is the body in any case.
 
     `is_plain`: the text is this JSON and nothing else, in ASCII and without escapes, so it can be kept as it is.
+    `is_ordinary`: moreover, its shape is known to have no lead data; the document was not needed, and is None.
     """
 
     document: JSON
     text: str
     is_json: bool
     is_plain: bool = False
+    is_ordinary: bool = False
 
 
 def decode_body(body: bytes) -> Decoded:
@@ -116,28 +115,9 @@ def _find_object(text: str, decoder: json.JSONDecoder) -> JSON:
     return document if isinstance(document, dict) and not text[end:].strip() else None
 
 
-def describe_shape(document: JSON) -> str:
-    """The document with every value but status words replaced by its kind: safe to show to anybody."""
-    return json.dumps(_redact(document), ensure_ascii=False)[:OTHER_CAP]
-
-
-def _redact(value: JSON, key: str = "") -> JSON:
-    if isinstance(value, dict):
-        return {_redact_name(name): _redact(inner, name) for name, inner in list(value.items())[:50]}
-    if isinstance(value, list):
-        return [_redact(inner) for inner in value[:3]]
-    if value is None or isinstance(value, bool) or (key.casefold() == "status" and _is_word(value)):
-        return value
-    return "text" if isinstance(value, str) else "number"
-
-
-def _redact_name(name: str) -> str:
-    """In a map by ID, address or telephone number the names are values as well."""
-    return name if _NAME.fullmatch(name) else "(a name)"
-
-
-def _is_word(value: JSON) -> bool:
-    return not isinstance(value, str) or _WORD.fullmatch(value) is not None
+def keep_ordinary(body: bytes) -> Decoded:
+    """A body that `worker.domain.ordinary` has read, for the journal alone."""
+    return Decoded(None, body.decode("ascii"), is_json=True, is_plain=True, is_ordinary=True)
 
 
 def make_storable(text: str) -> str:
@@ -147,7 +127,7 @@ def make_storable(text: str) -> str:
 
 def prepare_for_journal(decoded: Decoded, *, keep_lead_data: bool) -> tuple[str, str | None]:
     """The body as the journal keeps it, and what was cut out of it, if anything."""
-    if decoded.is_plain and (keep_lead_data or not _LEAD_DATA_KEY.search(decoded.text.translate(_NO_BLANKS).lower())):
+    if decoded.is_plain and (decoded.is_ordinary or keep_lead_data or not _may_hold_lead_data(decoded.text)):
         return decoded.text, None
     cuts = []
     if decoded.is_json:
@@ -161,6 +141,10 @@ def prepare_for_journal(decoded: Decoded, *, keep_lead_data: bool) -> tuple[str,
         cuts.append(f"{len(body) - OTHER_CAP} of {len(body)} characters")
         body = body[:OTHER_CAP]
     return body, ", ".join(cuts) or None
+
+
+def _may_hold_lead_data(text: str) -> bool:
+    return _LEAD_DATA_KEY.search(text.translate(_NO_BLANKS).lower()) is not None
 
 
 def _read_int(digits: str) -> int | str:

@@ -25,7 +25,7 @@ _UNTOUCHED = text("""
 """)
 # Due for nothing more by itself: somebody has to look in LeadByte.
 _WAITING_FOR_A_PERSON = text("""
-    select id, quarantine_id, kind from resolver.actions where state = 'unsure' and next_try_at is null
+    select id, quarantine_id, kind, field_names from resolver.actions where state = 'unsure' and next_try_at is null
 """)
 
 
@@ -92,4 +92,6 @@ class Operator:
         happened = {(str(effect["quarantine_id"]), effect["action"]) for effect in self.sandbox.actions()}
         for row in unsure:
             way = "process" if row.kind == "release" else row.kind
-            resolve(self.engine, row.id, happened=(row.quarantine_id, way) in happened, by=NAME)
+            is_done = (row.quarantine_id, way) in happened
+            fields = dict.fromkeys(row.field_names, COMPLETE.phone or "")  # of which there is one, the phone number
+            resolve(self.engine, row.id, happened=is_done, by=NAME, fields=None if is_done else fields)

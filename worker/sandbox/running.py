@@ -15,7 +15,7 @@ from worker.sandbox.server import SandboxServer
 from worker.sandbox.settings import SandboxSettings
 
 _DEFAULTS = SandboxSettings()
-_START_SECONDS = 10
+_START_SECONDS = 60
 
 
 @contextmanager

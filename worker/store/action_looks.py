@@ -14,12 +14,8 @@ from sqlalchemy import Connection, text
 
 from worker.domain.actions import LEFT_STATES, ActionState, Followed, Look
 from worker.domain.lifecycle import State
-from worker.store.actions import LEAVING, drop_fields, hurry_leads
+from worker.store.actions import LEAVING, hurry_leads
 from worker.store.bulk import execute_many, unnest
-
-# Field values outlive their sending only where nobody can tell whether they arrived, and a person may have them sent
-# again; not for longer than this.
-FIELDS_KEPT = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +51,7 @@ _ADOPT = text("""
         and o.quarantine_id = a.quarantine_id and l.account_id = a.account_id
 """)
 _DUE = text(f"""
-    select a.id, a.kind, a.state, a.field_names <> '{{}}' as has_fields, a.attempts, a.sent_at, a.unsure_at,
+    select a.id, a.kind, a.state, a.field_names, a.attempts, a.sent_at, a.unsure_at,
         a.held_seen_at, a.follow_until, a.message, a.lead_id, l.state as lead_state,
         o.quarantine_id <> a.quarantine_id as is_held_anew, e.at as left_at,
         case when not exists (select from resolver.unpersisted u where u.lead_id = a.lead_id) then w.last_told_at end
@@ -105,10 +101,6 @@ _CALM_DOWN = text("""
         where a.lead_id = w.lead_id and a.state in ('unsure', 'acknowledged') and a.next_try_at is not null
             and a.follow_until > :now)
 """)
-_FORGET_FIELDS = text("""
-    delete from resolver.action_fields f using resolver.actions a
-    where a.id = f.action_id and a.state = 'unsure' and a.unsure_at < :before
-""")
 
 
 def is_any_due(connection: Connection, now: datetime) -> bool:
@@ -135,7 +127,7 @@ def list_due_looks(connection: Connection, now: datetime) -> list[Followed]:
     connection.execute(_ADOPT, {"now": now})
     return [
         Followed(
-            row.id, row.kind, ActionState(row.state), row.has_fields, row.attempts, row.sent_at, row.unsure_at,
+            row.id, row.kind, ActionState(row.state), row.field_names, row.attempts, row.sent_at, row.unsure_at,
             row.held_seen_at, row.follow_until, row.message, row.lead_id,
             None if row.lead_state is None else State(row.lead_state), _has_left(row), row.left_at, row.told_at,
         )
@@ -151,7 +143,7 @@ def _has_left(row: Any) -> bool:  # noqa: ANN401 - of _DUE
 
 
 def record_looks(connection: Connection, looks: Sequence[tuple[Followed, Look]], now: datetime) -> None:
-    """Write down what was concluded, drop field values that are of no more use, and let calm return to the leads."""
+    """Write down what was concluded, and let calm return to the leads."""
     if not looks:
         return
     rows = [
@@ -159,7 +151,6 @@ def record_looks(connection: Connection, looks: Sequence[tuple[Followed, Look]],
         for action, look in looks
     ]
     execute_many(connection, _CONCLUDE, _LOOK_COLUMNS, rows, now=now)
-    drop_fields(connection, [action.id for action, look in looks if look.is_concluded])
     settled = {action.lead_id for action, look in looks if look.message is not None and action.lead_id is not None}
     calm_leads(connection, settled, now)
 
@@ -169,8 +160,3 @@ def calm_leads(connection: Connection, lead_ids: set[int], now: datetime) -> Non
     if lead_ids:
         values = {"lead_ids": sorted(lead_ids), "now": now, "soon": now + timedelta(seconds=2)}
         connection.execute(_CALM_DOWN, values)
-
-
-def forget_old_fields(connection: Connection, now: datetime) -> None:
-    """Drop field values that have waited for a person's word for too long."""
-    connection.execute(_FORGET_FIELDS, {"before": now - FIELDS_KEPT})

@@ -72,8 +72,8 @@ actions = Table(
     Index("ix_actions_in_doubt", "account_id", postgresql_where=text("state in ('sent', 'unsure')")),
 )
 
-# Lead data: here from the asking until it is sure that it need not be sent again; in no view, granted to nobody. It has
-# no constraint that could fail and quote it.
+# Lead data: here from the asking until it is sent; a trigger on `actions` deletes it with any state that is neither
+# requested nor sent. In no view, granted to nobody, and without a constraint that could fail and quote it.
 action_fields = Table(
     "action_fields",
     metadata,

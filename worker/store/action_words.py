@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, text
 
 from worker.domain.actions import ActionState
-from worker.store.actions import drop_fields, hurry_leads
+from worker.store.actions import hurry_leads, keep_fields
 
 _LOCK = text("""
-    select a.state, a.lead_id, a.field_names <> '{}' and f.action_id is null as lacks_fields
-    from resolver.actions a left join resolver.action_fields f on f.action_id = a.id
+    select a.id, c.name as account, a.kind, a.state, a.field_names, a.lead_id
+    from resolver.actions a join resolver.accounts c on c.id = a.account_id
     where a.id = :id for update of a
 """)
 _RESOLVE = text("""
@@ -23,27 +24,34 @@ _RESOLVE = text("""
         done_by = case when :state = 'confirmed' then 'us' end
     where id = :id
 """)
-_RESOLVABLE = frozenset({ActionState.UNSURE, ActionState.ACKNOWLEDGED})
 
 
-def resolve_action(
-    connection: Connection, action_id: int, *, happened: bool, by: str, now: datetime
-) -> tuple[str, str | None] | None:
-    """The action's state now, and what was written about it; None: there is no such action, or nothing was written."""
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How an action stands that a person speaks about."""
+
+    id: int
+    account: str
+    kind: str
+    state: ActionState
+    field_names: tuple[str, ...]
+    lead_id: int | None
+
+
+def lock_action(connection: Connection, action_id: int) -> Standing | None:
+    """The action, locked until the transaction ends; None: there is none."""
     row = connection.execute(_LOCK, {"id": action_id}).one_or_none()
     if row is None:
         return None
-    if row.state not in _RESOLVABLE:
-        return row.state, None
-    if happened:
-        state, message = ActionState.CONFIRMED, f"it happened, says {by}"
-    elif row.lacks_fields:
-        state = ActionState.REFUSED
-        message = f"it did not happen, says {by}; its field values are not kept any more: ask for it anew, with them"
-    else:
-        state, message = ActionState.REQUESTED, f"it did not happen, says {by}: sent again"
-    connection.execute(_RESOLVE, {"id": action_id, "state": state, "message": message, "now": now})
+    return Standing(row.id, row.account, row.kind, ActionState(row.state), tuple(row.field_names), row.lead_id)
+
+
+def record_word(
+    connection: Connection, action: Standing, state: ActionState, message: str, fields: str | None, now: datetime
+) -> None:
+    """Write down what a person makes of it; `fields`, as JSON, are the values to be sent."""
+    connection.execute(_RESOLVE, {"id": action.id, "state": state, "message": message, "now": now})
+    if fields is not None:
+        keep_fields(connection, {action.id: fields})
     if state is not ActionState.REQUESTED:
-        drop_fields(connection, [action_id])
-        hurry_leads(connection, [] if row.lead_id is None else [row.lead_id], now)
-    return state, message
+        hurry_leads(connection, [] if action.lead_id is None else [action.lead_id], now)

@@ -78,6 +78,10 @@ _UNDER_WAY = text("""
     select count(distinct token) from resolver.actions
     where account_id = :account and state = 'sent' and next_try_at > :now
 """)
+_IN_DOUBT = text("""
+    select exists (
+        select from resolver.actions where account_id = :account and state = 'unsure' and unsure_at > :since)
+""")
 _CLAIM = text(f"""
     update resolver.actions c
     set state = 'sent', attempts = c.attempts + 1, token = :token, next_try_at = :until,
@@ -117,7 +121,12 @@ _RECORD = text(f"""
     where a.id = r.id and a.token = :token and a.state in ('sent', 'unsure')
     returning a.id, a.state, a.lead_id
 """)
-_DROP_FIELDS = text("delete from resolver.action_fields where action_id = any(:ids)")
+_FIELD_COLUMNS = {"action_id": "bigint", "fields": "text"}
+_KEEP_FIELDS = text(f"""
+    insert into resolver.action_fields (action_id, fields)
+    select k.action_id, k.fields::jsonb from {unnest(_FIELD_COLUMNS, "k")}
+    on conflict (action_id) do nothing
+""")
 # Looked at soon, and its age counts anew; a lead that is just being asked about is when that is settled.
 _HURRY = text("""
     update resolver.watches set hurry_since = :now, watched_since = :now,
@@ -142,10 +151,21 @@ def request_actions(
     Rows have `given`, `action_id`, `outcome` (requested, already requested, refused) and `said`.
     """
     values = {"account": account, "kind": kind, "fields": fields, "reason": reason, "requested_by": requested_by}
-    complaint: str | None = connection.execute(_COMPLAIN, values).scalar_one()
+    complaint = complain_about_request(
+        connection, account, kind, fields=fields, reason=reason, requested_by=requested_by
+    )
     if complaint is not None:
         return complaint, []
     return None, connection.execute(_REQUEST, {**values, "ids": list(ids), "by_policy": by_policy}).all()
+
+
+def complain_about_request(
+    connection: Connection, account: str, kind: str, *, fields: str | None, reason: str | None, requested_by: str
+) -> str | None:
+    """What is wrong with a request, whatever the lead; quotes no value."""
+    values = {"account": account, "kind": kind, "fields": fields, "reason": reason, "requested_by": requested_by}
+    complaint: str | None = connection.execute(_COMPLAIN, values).scalar_one()
+    return complaint
 
 
 def read_quarantine_ids(connection: Connection, action_ids: Collection[int]) -> dict[int | None, str]:
@@ -167,6 +187,11 @@ def count_under_way(connection: Connection, account_id: int, now: datetime) -> i
     return int(connection.execute(_UNDER_WAY, {"account": account_id, "now": now}).scalar_one())
 
 
+def is_in_doubt(connection: Connection, account_id: int, since: datetime) -> bool:
+    """Whether a request since then is without a usable answer."""
+    return bool(connection.execute(_IN_DOUBT, {"account": account_id, "since": since}).scalar_one())
+
+
 def claim_actions(
     connection: Connection, account_id: int, shape: Shape, token: int, now: datetime, lease: timedelta, limit: int
 ) -> list[ClaimedAction]:
@@ -179,28 +204,30 @@ def claim_actions(
     return sorted(claimed, key=lambda action: action.id)
 
 
-def record_results(connection: Connection, token: int, results: Sequence[Result], now: datetime) -> dict[int, str]:
+def record_results(
+    connection: Connection, token: int, results: Sequence[Result], fields: Mapping[int, str], now: datetime
+) -> dict[int, str]:
     """Write down what came of a request, where it is still ours; the new state of each action that was.
 
-    Field values go with the last chance that they need to be sent again. Leads of what LeadByte may be at work on are
-    looked at soon.
+    `fields`, as JSON by action: kept where they still have to be sent, though the lease may have run out meanwhile and
+    the database have dropped them. Leads of what LeadByte may be at work on are looked at soon.
     """
     if not results:
         return {}
     rows = execute_many(
         connection, _RECORD, _RESULT_COLUMNS, [astuple(result) for result in results], token=token, now=now
     ).all()
-    keep = {ActionState.REQUESTED, ActionState.UNSURE}
-    drop_fields(connection, [row.id for row in rows if row.state not in keep])
+    unsent = [row.id for row in rows if row.state == ActionState.REQUESTED]
+    keep_fields(connection, {action: fields[action] for action in unsent if action in fields})
     hurried = {ActionState.ACKNOWLEDGED, ActionState.UNSURE}
     hurry_leads(connection, [row.lead_id for row in rows if row.state in hurried and row.lead_id is not None], now)
     return {row.id: row.state for row in rows}
 
 
-def drop_fields(connection: Connection, action_ids: Iterable[int]) -> None:
-    """Forget the field values of these actions."""
-    if ids := list(action_ids):
-        connection.execute(_DROP_FIELDS, {"ids": ids})
+def keep_fields(connection: Connection, fields: Mapping[int, str]) -> None:
+    """Keep field values, as JSON by action, of actions that are requested; the database drops them once sent."""
+    if fields:
+        execute_many(connection, _KEEP_FIELDS, _FIELD_COLUMNS, list(fields.items()))
 
 
 def hurry_leads(connection: Connection, lead_ids: Iterable[int], now: datetime) -> None:

@@ -73,7 +73,7 @@ rechecks = Table(
 unpersisted = Table(
     "unpersisted",
     metadata,
-    Column("reply_id", ForeignKey("replies.id", ondelete="CASCADE"), primary_key=True),
+    Column("reply_id", BigInteger, primary_key=True, autoincrement=False),
     Column("lead_id", BigInteger, nullable=False),
     Column("attempts", SmallInteger, nullable=False, server_default="0"),
     Column("parked_because", Text),  # the poison guard: kept for a person, not taken again

@@ -9,10 +9,12 @@ window of time ever sees more than the budget.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import Connection, Row, text
 
 from worker.domain.decide import PolledLead
@@ -55,8 +57,7 @@ class Budget:
     requests_per_day: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimedLead:
+class ClaimedLead(Struct, frozen=True, gc=False):
     """A lead this worker alone may ask about until the lease runs out.
 
     `send_after`: how long from now to hold the request; None: no moment is reserved for it yet.
@@ -217,13 +218,8 @@ def pause_until_tomorrow(connection: Connection, account: str, most: int, now: d
     pause_account(connection, account, PauseKind.BUDGET, reason, midnight)
 
 
-def _read_lead(row: Row[tuple[object, ...]], send_after: timedelta | None) -> ClaimedLead:
-    watch = PolledLead(
-        state=State(row.state),
-        watched_since=row.watched_since,
-        failure_streak=row.failure_streak,
-        not_found_since=row.not_found_since,
-        told_digest=row.told_digest,
-        is_hurried=row.hurry_since is not None,
-    )
-    return ClaimedLead(row.lead_id, row.queue_id, watch, send_after)
+def _read_lead(row: Sequence[Any], send_after: timedelta | None) -> ClaimedLead:
+    # By place: by name, each column would be looked up.
+    lead_id, queue_id, state, since, streak, not_found_since, digest, hurry_since = row
+    watch = PolledLead(State(state), since, streak, not_found_since, digest, hurry_since is not None)
+    return ClaimedLead(lead_id, queue_id, watch, send_after)

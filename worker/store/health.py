@@ -35,6 +35,8 @@ _ACTIONS = text("""
     select a.name,
         count(*) filter (where b.state = 'unsure' and b.next_try_at is null) as waiting,
         count(*) filter (where b.state = 'acknowledged' and b.follow_until is null and b.lead_id is not null) as undone,
+        count(*) filter (where b.state = 'requested' and b.requested_at < clock_timestamp() - interval '1 hour')
+            as unsent,
         (select string_agg(p.reason, '; ') from resolver.action_parks p where p.account_id = a.id) as parked
     from resolver.accounts a left join resolver.actions b on b.account_id = a.id and b.concluded_at is null
     group by a.id order by a.name
@@ -42,7 +44,10 @@ _ACTIONS = text("""
 
 
 def read_actions(connection: Connection) -> Sequence[Row[tuple[object, ...]]]:
-    """By account: actions `waiting` for a person, acknowledged and left `undone`, and why some are `parked`."""
+    """By account: actions `waiting` for a person, acknowledged and left `undone`, `unsent` after an hour.
+
+    `parked`: why those wait that need a permission.
+    """
     return connection.execute(_ACTIONS).all()
 
 

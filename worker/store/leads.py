@@ -7,17 +7,16 @@ always the fold of the events.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from msgspec import Struct
 from sqlalchemy import Connection, text
 
 from worker.domain.lifecycle import State
 from worker.store.bulk import execute_many, list_rows, unnest
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(Struct, frozen=True, gc=False):
     """One lead's change of state; `from_state` equal to `to_state` records an event without a change."""
 
     lead_id: int
@@ -29,7 +28,7 @@ class Move:
     resolved_at: datetime | None = None
 
 
-_MOVE_COLUMNS = {
+MOVE_COLUMNS = {
     "lead_id": "bigint",
     "from_state": "text",
     "to_state": "text",
@@ -42,7 +41,7 @@ _MOVE_COLUMNS = {
 _TRACK = text("select resolver.track_leads(:account, :queue_ids, :references, :first_poll_after, :gap)")
 
 _MOVE = text(f"""
-    with s as (select * from {unnest(_MOVE_COLUMNS, "u")}),
+    with s as (select * from {unnest(MOVE_COLUMNS, "u")}),
     moved as (
         update resolver.leads l
         set state = s.to_state, state_reason = s.state_reason, resolved_at = s.resolved_at
@@ -54,34 +53,6 @@ _MOVE = text(f"""
     from s join moved on moved.id = s.lead_id
     on conflict (reply_id) do nothing
     returning lead_id
-""")
-
-# The counters of the watch outlive it on the lead, and what it says of the time to resolve goes to learning: between
-# the last "not yet" and the verdict, or where LeadByte gives its stamp, within that second. A stamp from before the
-# watch began says nothing (the lead was tracked late), and neither does a watch that was never answered.
-_UNWATCH = text("""
-    with gone as (
-        delete from resolver.watches where lead_id = any(:lead_ids)
-        returning lead_id, account_id, watched_since, open_until, last_poll_at, polls, failures, is_recheck
-    ), seen as (
-        select gone.account_id, o.campaign_id, gone.watched_since as since,
-            case when l.resolved_at = o.processed_at then l.resolved_at
-                when l.resolved_at is not null then gone.open_until else gone.last_poll_at end as open_at,
-            case when l.resolved_at = o.processed_at and date_trunc('second', l.resolved_at) = l.resolved_at
-                then l.resolved_at + interval '1 second' else l.resolved_at end as resolved_at
-        from gone join resolver.leads l on l.id = gone.lead_id left join resolver.outcomes o using (lead_id)
-        where gone.polls > gone.failures and not gone.is_recheck
-            -- One that was acted on counts its age from there: that tells nothing of how long leads take.
-            and not exists (select from resolver.actions a where a.lead_id = gone.lead_id)
-    ), learned as (
-        insert into resolver.resolutions (account_id, campaign_id, open_age, resolved_age)
-        select account_id, campaign_id, greatest(extract(epoch from coalesce(open_at, since) - since), 0),
-            extract(epoch from resolved_at - since)
-        from seen
-        where resolved_at is null or (resolved_at >= since and resolved_at >= coalesce(open_at, since))
-    )
-    update resolver.leads l set polls = l.polls + gone.polls, failures = l.failures + gone.failures
-    from gone where l.id = gone.lead_id and (gone.polls, gone.failures) <> (0, 0)
 """)
 
 _WATCH = text("""
@@ -139,13 +110,7 @@ def move_leads(connection: Connection, moves: Sequence[Move], at: datetime) -> s
     """Carry the moves out and record their events; returns the leads that still were in `from_state`."""
     if not moves:
         return set()
-    return set(execute_many(connection, _MOVE, _MOVE_COLUMNS, list_rows(_MOVE_COLUMNS, moves), at=at).scalars())
-
-
-def unwatch_leads(connection: Connection, lead_ids: Sequence[int]) -> None:
-    """There is nothing left to ask about these leads."""
-    if lead_ids:
-        connection.execute(_UNWATCH, {"lead_ids": list(lead_ids)})
+    return set(execute_many(connection, _MOVE, MOVE_COLUMNS, list_rows(MOVE_COLUMNS, moves), at=at).scalars())
 
 
 def watch_leads(

@@ -76,11 +76,16 @@ _OPEN = text(f"""
     from resolver.actions b where b.lead_id = :lead_id and b.state not in ('confirmed', 'refused') order by b.id
 """)
 _PROGRESS = text(f"""
-    select b.id as action_id, b.kind as action, b.state as action_state, b.message, {_WAITS} as waits_for_person,
-        (select min(f.id) from resolver.actions f
-         where b.state = 'requested' and f.account_id = b.account_id and f.quarantine_id = b.quarantine_id
-            and f.id < b.id and f.state = 'unsure' and f.next_try_at is null) as waits_behind
-    from resolver.actions b where b.id = any(:ids)
+    select b.id as action_id, b.kind as action, b.state as action_state, b.message, b.field_names as fields,
+        {_WAITS} as waits_for_person, f.id as waits_behind, f.field_names as fields_before
+    from resolver.actions b
+    left join lateral (
+        select f.id, f.field_names from resolver.actions f
+        where b.state = 'requested' and f.account_id = b.account_id and f.quarantine_id = b.quarantine_id
+            and f.id < b.id and f.state = 'unsure' and f.next_try_at is null
+        order by f.id limit 1
+    ) f on true
+    where b.id = any(:ids)
 """)
 
 
@@ -114,5 +119,8 @@ def list_open_actions(connection: Connection, lead_id: int) -> list[Row]:
 
 
 def read_progress(connection: Connection, action_ids: Collection[int]) -> list[Row]:
-    """How far these actions have come; `waits_behind`: an earlier one on the lead, which waits for a person."""
+    """How far these actions have come; `waits_behind`: an earlier one on the lead, which waits for a person.
+
+    `fields` are names; `fields_before` are those of the earlier one.
+    """
     return [dict(row) for row in connection.execute(_PROGRESS, {"ids": list(action_ids)}).mappings()]

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec import Struct
 from sqlalchemy import Connection, Row, text
 
-from worker.domain.facts import Buyer, Delivery, Facts, Named
+from worker.domain.facts import NOTHING_TOLD, Buyer, Delivery, Facts, Named
 from worker.domain.lifecycle import State
 from worker.store.bulk import execute_many, upsert
 
 Seen = tuple[datetime, datetime]  # first and last
 
 
-@dataclass(frozen=True, slots=True)
-class KnownLead:
+class KnownLead(Struct, frozen=True, gc=False):
     """What is recorded of a lead so far."""
 
     lead_id: int
@@ -30,8 +29,7 @@ class KnownLead:
     journal_is_cut: bool = False  # old replies were forgotten
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True, gc=False):
     """A lead's facts as they are to be recorded, the newest reply in them, and when each delivery was in a reply."""
 
     lead_id: int
@@ -109,19 +107,11 @@ _SAVE_DELIVERIES = upsert("resolver.deliveries", _DELIVERY_COLUMNS, ["lead_id", 
 def lock_leads(connection: Connection, lead_ids: Sequence[int]) -> list[KnownLead]:
     """Lock the leads, in one order for everybody, and read all that is recorded of them."""
     rows = connection.execute(_LOCK_LEADS, {"lead_ids": list(lead_ids)}).all()
-    known = load_facts(connection, [row.id for row in rows])
-    unknown = (Facts(), 0, False)
+    known = load_facts(connection, [id_ for id_, *_ in rows])
+    unknown = (NOTHING_TOLD, 0, False)
     return [
-        KnownLead(
-            row.id,
-            row.queue_id,
-            row.account,
-            State(row.state),
-            row.state_reason,
-            row.resolved_at,
-            *known.get(row.id, unknown),
-        )
-        for row in rows
+        KnownLead(id_, queue_id, account, State(state), state_reason, resolved_at, *known.get(id_, unknown))
+        for id_, queue_id, account, state, state_reason, resolved_at in rows
     ]
 
 

@@ -7,15 +7,15 @@ starts them, `worker.polling` ends them, `worker.results` and `worker.rescue` en
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
 from worker.store.bulk import execute_many, unnest
+from worker.store.concluding import unwatch_leads
 from worker.store.db import read_clock
-from worker.store.leads import unwatch_leads
 
 START_EVERY = timedelta(seconds=10)
 AT_ONCE = 1_000  # rows that a sweep enrols or forgets
@@ -33,16 +33,18 @@ class Recheck:
 _ENROL = """
     insert into resolver.rechecks (lead_id, account_id, next_recheck_at, recheck_until, told_digest)
     select l.id, l.account_id, greatest(:now, {since} + cast(:every as interval) * (0.9 + 0.2 * random())),
-        l.resolved_at + cast(:lasts as interval), w.told_digest
-    from resolver.leads l left join resolver.watches w on w.lead_id = l.id
-    where l.id = any({lead_ids}) and l.resolved_at > cast(:now as timestamptz) - cast(:lasts as interval)
+        l.resolved_at + cast(:lasts as interval), coalesce(s.told_digest, w.told_digest)
+    from {given} join resolver.leads l on l.id = s.lead_id left join resolver.watches w on w.lead_id = l.id
+    where l.resolved_at > cast(:now as timestamptz) - cast(:lasts as interval)
     order by l.id  -- one order for everybody who enrols
     on conflict (lead_id) do update set recheck_until = excluded.recheck_until,
         told_digest = coalesce(excluded.told_digest, rechecks.told_digest)
     where (rechecks.recheck_until, rechecks.told_digest) is distinct from
         (excluded.recheck_until, coalesce(excluded.told_digest, rechecks.told_digest))
 """
-_ENROL_FINALS = text(_ENROL.format(since="cast(:now as timestamptz)", lead_ids=":lead_ids"))
+_DIGEST_COLUMNS = {"lead_id": "bigint", "told_digest": "bigint"}
+_GIVEN = unnest(_DIGEST_COLUMNS, "s")
+_ENROL_FINALS = text(_ENROL.format(since="cast(:now as timestamptz)", given=_GIVEN))
 
 # Walks through the leads by the moment of their verdict; how far it has come is a date among the duties.
 _READ_MARK = text("select at from resolver.ticks where duty = :duty")
@@ -53,7 +55,7 @@ _NEXT_FINALS = text("""
 _MOVE_MARK = text("""
     insert into resolver.ticks (duty, at) values (:duty, :at) on conflict (duty) do update set at = :at
 """)
-_ENROL_LATE = text(_ENROL.format(since="l.resolved_at", lead_ids=":lead_ids"))
+_ENROL_LATE = text(_ENROL.format(since="l.resolved_at", given=_GIVEN))
 _MARK = "enrol for re-checks of "
 _FORGET_MARKS = text(f"delete from resolver.ticks where starts_with(duty, '{_MARK}')")
 _FORGET_ALL = text(f"""
@@ -90,10 +92,9 @@ _START = text(f"""
     returning lead_id
 """)
 
-_END_COLUMNS = {"lead_id": "bigint", "told_digest": "bigint"}
 _KEEP_DIGESTS = text(f"""
     update resolver.rechecks r set told_digest = s.told_digest
-    from {unnest(_END_COLUMNS, "s")} where r.lead_id = s.lead_id and r.told_digest is distinct from s.told_digest
+    from {_GIVEN} where r.lead_id = s.lead_id and r.told_digest is distinct from s.told_digest
 """)
 _FIND_STARTED = text("select lead_id from resolver.watches where lead_id = any(:lead_ids) and is_recheck")
 _GIVE_UP = text("delete from resolver.rechecks where lead_id = any(:lead_ids)")
@@ -102,10 +103,20 @@ _COUNT = text("""
 """)
 
 
-def enrol_finals(connection: Connection, lead_ids: Sequence[int], recheck: Recheck, now: datetime) -> None:
-    """Look again at these leads, which have just become final; before they are unwatched, whose digest is kept."""
+def enrol_finals(
+    connection: Connection,
+    lead_ids: Sequence[int],
+    digests: Mapping[int, int | None],
+    recheck: Recheck,
+    now: datetime,
+) -> None:
+    """Look again at these leads, which have just become final.
+
+    `digests`: of what they were told last, where their watch has ended already; kept from the others' watches.
+    """
     if lead_ids:
-        connection.execute(_ENROL_FINALS, {**_say(recheck), "lead_ids": list(lead_ids), "now": now})
+        rows = [(lead_id, digests.get(lead_id)) for lead_id in lead_ids]
+        execute_many(connection, _ENROL_FINALS, _DIGEST_COLUMNS, rows, **_say(recheck), now=now)
 
 
 def enrol_late(connection: Connection, recheck: Recheck, now: datetime) -> int:
@@ -115,7 +126,8 @@ def enrol_late(connection: Connection, recheck: Recheck, now: datetime) -> int:
     found = connection.execute(_NEXT_FINALS, {"since": mark, "now": now, "most": AT_ONCE}).all()
     if not found:
         return 0
-    connection.execute(_ENROL_LATE, {**_say(recheck), "lead_ids": [row.id for row in found], "now": now})
+    rows = [(row.id, None) for row in found]
+    execute_many(connection, _ENROL_LATE, _DIGEST_COLUMNS, rows, **_say(recheck), now=now)
     # LeadByte stamps whole seconds: should more leads than a page share one, the walk must not stand still.
     last = found[-1].resolved_at
     connection.execute(_MOVE_MARK, {"duty": duty, "at": last if last > mark else last + timedelta(microseconds=1)})
@@ -142,7 +154,7 @@ def start_rechecks(connection: Connection, account: str, most: int, gap: timedel
 def end_rechecks(connection: Connection, told: Sequence[tuple[int, int | None]]) -> None:
     """These final leads have been looked at: keep the digest of what was told, and watch them no longer."""
     if told:
-        execute_many(connection, _KEEP_DIGESTS, _END_COLUMNS, told)
+        execute_many(connection, _KEEP_DIGESTS, _DIGEST_COLUMNS, told)
         unwatch_leads(connection, [lead_id for lead_id, _ in told])
 
 

@@ -8,9 +8,9 @@ Neighbours: `worker.store.claims` before it, `worker.store.worklist` after it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec import Struct
 from sqlalchemy import Connection, text
 
 from worker.domain.decide import Step
@@ -18,8 +18,7 @@ from worker.store.bulk import execute_many, list_rows, unnest
 from worker.store.claims import LEASE, Claim
 
 
-@dataclass(frozen=True, slots=True)
-class JournalEntry:
+class JournalEntry(Struct, frozen=True, gc=False):
     """A reply as it is kept: `cut` says what was taken out of the body, if anything."""
 
     lead_id: int

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec import Struct
 from sqlalchemy import Connection, TextClause, text
 
 MOST_ATTEMPTS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class JournalledReply:
+class JournalledReply(Struct, frozen=True, gc=False):
     """One reply waiting to be persisted."""
 
     reply_id: int
@@ -119,5 +119,4 @@ def read_journal(connection: Connection, lead_ids: Sequence[int]) -> list[Journa
 
 
 def _read_replies(connection: Connection, statement: TextClause, values: Mapping[str, object]) -> list[JournalledReply]:
-    rows = connection.execute(statement, values)
-    return [JournalledReply(row.id, row.lead_id, row.received_at, row.http_status, row.body) for row in rows]
+    return [JournalledReply(*row) for row in connection.execute(statement, values)]

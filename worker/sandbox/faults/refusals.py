@@ -59,6 +59,11 @@ REFUSING_FAULTS = (
     Fault("redirect", "302 to another host, where a trap counts who comes", refuse=_redirect),
     Fault("error200", '{"status":"Error"} with 200', refuse=_answer_with(200, _encode("System busy"))),
     Fault(
+        "denied200",
+        '{"status":"Error"} with 200 that denies what was asked for',
+        refuse=_answer_with(200, _encode("Lead cannot be processed: campaign not active")),
+    ),
+    Fault(
         "errornul",
         "an error whose message holds NUL and a lone surrogate, with 200",
         refuse=_answer_with(200, _encode("bad \x00 and \ud800")),
