@@ -27,9 +27,17 @@ LEAD: dict[str, Any] = {
     "pause_reason": None,
     "next_recheck_at": None,
     "recheck_until": None,
+    "events": [],
 }
+
+
+def event(minutes: int, from_state: str, to_state: str, cause: str) -> dict[str, Any]:
+    return {"at": NOW + timedelta(minutes=minutes), "from_state": from_state, "to_state": to_state, "cause": cause}
+
+
+REGRESSED = event(2, "approved", "approved", "regressed: LeadByte says: Rejected; kept approved")
 FINAL = {"state": "approved", "state_reason": "LeadByte says: Approved", "recheck_until": NOW + timedelta(days=2)}
-TOLD = "Approved, as told by the reply recorded last: LeadByte says: Approved."
+TOLD = "Approved, as told by LeadByte: LeadByte says: Approved."
 ASKED = "Last asked 12 s ago: LeadByte says: Queued."
 NEXT = "Next poll in 41 s: the default schedule at the age of 3 min."
 
@@ -58,7 +66,7 @@ STORIES: list[tuple[dict[str, Any], str]] = [
     ({"watched": False, "state_reason": "odd"}, "Nothing is scheduled: odd."),
     (
         {"state": "approved", "state_reason": "LeadByte says: Approved"},
-        "Approved, as told by the reply recorded last: LeadByte says: Approved.",
+        "Approved, as told by LeadByte: LeadByte says: Approved.",
     ),
     (
         {**FINAL, "next_recheck_at": NOW + timedelta(hours=20)},
@@ -69,6 +77,12 @@ STORIES: list[tuple[dict[str, Any], str]] = [
         f"{TOLD} It is looked at again as soon as the account's budget allows, and so on until 2026-03-03 12:00 UTC.",
     ),
     ({**FINAL, "next_recheck_at": NOW + timedelta(days=3)}, TOLD),
+    (
+        {**FINAL, "events": [event(1, "queued", "approved", "LeadByte says: Approved"), REGRESSED]},
+        f"{TOLD} LeadByte has said otherwise since (2026-03-01 12:02 UTC): {REGRESSED['cause']}.",
+    ),
+    ({**FINAL, "events": [event(3, "returned", "approved", "LeadByte says: Approved"), REGRESSED]}, TOLD),
+    ({**FINAL, "events": [event(3, "approved", "approved", "changed after final: revenue")]}, TOLD),
     (
         {"state": "abandoned", "state_reason": "no verdict within 7 days"},
         "We stopped asking: no verdict within 7 days. `lead-resolver redrive abcdefgh` asks again.",

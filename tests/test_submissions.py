@@ -134,7 +134,39 @@ SUBMITTED = {"status": "Success", "code": 1, "message": "", "results": [{"queueI
 POLLED = {"status": "Success", "records": [{"queueId": A, "status": "Approved", "response": {"id": "not this one"}}]}
 
 
-@pytest.mark.parametrize("answer", [SUBMITTED, POLLED, [A], [{"queueId": A}], [[SUBMITTED]]])
+QUEUED = {"queueId": A, "status": "Queued", "code": 1}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        SUBMITTED,
+        POLLED,
+        [A],
+        [{"queueId": A}],
+        [[SUBMITTED]],
+        QUEUED,
+        [QUEUED],
+        {"record": QUEUED},
+        {"records": QUEUED},
+        {"results": QUEUED},
+        {"result": [QUEUED]},
+        {"RESULTS": [{"QUEUEID": A, "STATUS": "QUEUED"}]},
+        {"results": [{"queue_ref": A}]},
+        {"records": {A: {"status": "Queued"}}},
+        {"results": {A: "Queued"}},
+        {A: {"status": "Queued"}},
+        {"data": {"records": [QUEUED]}},
+        {"records": {"17": QUEUED}},
+        {"records": [], "results": [QUEUED]},
+        {"queueId": A, "response": {"code": 1, "leadId": 7}, "buyers": []},
+        {"queueId": A, "status": "Success", "records": [{"status": "Queued"}]},
+        {"id": A, "details": {"note": "ours"}, "list": []},
+        {"results": [{"id": A}]},
+        {"status": "Success", "records": json.dumps([QUEUED])},
+    ],
+    ids=repr,
+)
 @pytest.mark.parametrize(("indent", "line"), [(None, 1), (2, None)])
 def test_leadbytes_answer_is_read_as_it_was_pasted(answer: object, indent: int | None, line: int | None) -> None:
     assert read(json.dumps(answer, indent=indent)) == [Submission(A, line=line)]
@@ -152,12 +184,13 @@ def test_an_answer_with_several_leads_gives_them_all() -> None:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        ({"status": "Error", "message": "Bad\nkey"}, r"LeadByte refused the submission: 'Bad\nkey'"),
+        ({"status": "Error", "message": "Bad\nkey"}, "LeadByte refused the submission: 'Bad key'"),
         ({"status": "error", "errors": ["x", {"message": "y"}]}, "LeadByte refused the submission: 'x; y'"),
         ({"status": "error", "errors": []}, "LeadByte refused the submission: 'no reason given'"),
         ({"status": "Error", "message": "no", "results": []}, "LeadByte refused the submission: 'no'"),
         ({"status": "Success", "results": []}, "an object without queueId"),
-        ({"status": "Success", "records": {"queueId": A}}, "an object without queueId"),
+        ({"success": False, "message": "Duplicate"}, "LeadByte refused the submission: 'Duplicate'"),
+        ({"status": "Success", "records": {"queueId": 12345678}}, "an object without queueId"),
     ],
 )
 def test_an_answer_without_a_queue_id_is_refused_with_its_reason(answer: object, reason: str) -> None:

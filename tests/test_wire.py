@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from worker.domain.values import JSON
+from worker.leadbyte.redacting import describe_shape
 from worker.leadbyte.wire import (
     DEEPEST,
     OTHER_CAP,
@@ -46,6 +47,9 @@ def read(body: bytes) -> JSON:
         (b"[1e999,-1e999,1e3]", [None, None, 1000.0]),
         (b"[999999999999999999,1000000000000000000]", [999999999999999999, "1000000000000000000"]),
         (b'{"status":"Rejected","status":"Approved"}', {"status": "Approved"}),
+        (b'{"queueId":"a","queueId":"b","n":1,"n":1}', {"queueId": None, "n": 1}),
+        (b'{"response":"{\\"code\\":1}","note":"{field}"}', {"response": {"code": 1}, "note": "{field}"}),
+        (b'{"a":"[1,2","b":"{\\"c\\":\\"\\\\u0000\\"}"}', {"a": "[1,2", "b": {"c": "\ufffd"}}),
         (b"null", None),
         (b'"x"', "x"),
     ],
@@ -202,3 +206,13 @@ def test_a_reply_kept_as_it_came_has_nothing_in_it_that_care_would_have_dropped(
     kept, _ = prepare_for_journal(decoded, keep_lead_data=False)
     careful, _ = prepare_for_journal(replace(decoded, is_plain=False), keep_lead_data=False)
     assert json.loads(kept) == json.loads(careful)
+
+
+def test_the_shape_of_a_reply_shows_words_and_kinds_and_nobodys_data() -> None:
+    response: JSON = {"code": 1, "payout": "2.00", "leadId": None}
+    shape = describe_shape({"records": [{"queueId": "ac1e0206", "status": "Odd", "response": response}]})
+    kinds = {"code": "number", "payout": "text", "leadId": None}
+    assert json.loads(shape) == {"records": [{"queueId": "text", "status": "Odd", "response": kinds}]}
+    hidden = describe_shape({"someone@example.org": {"status": "07700 900123"}, "07700": {"Status": "someone@x.org"}})
+    assert "someone" not in hidden
+    assert "0770" not in hidden

@@ -24,7 +24,7 @@ FORGOTTEN = "from a reply no longer kept"
 READ_BEFORE = "from a reply that reads differently today; `lead-resolver replay --dry-run` says how"
 _PLAIN = (
     "campaign_accepted", "result_code", "result_reason", "lead_id", "rejection_id", "sold", "revenue", "payout",
-    "payout_pending", "currency", "quarantine_id", "processed_at",
+    "payout_pending", "currency", "quarantine_id", "processed_at", "processed_raw",
 )  # fmt: skip
 
 

@@ -15,7 +15,8 @@ def explain_lead(lead: Mapping[str, Any], schedule: str = LadderSchedule.name) -
     """One or two sentences, naming the schedule it is polled by, from a row of `worker.store.inquiries.read_leads`."""
     state = State(lead["state"])
     if state in FINAL:
-        return f"{state.capitalize()}, as told by the reply recorded last: {lead['state_reason']}.{_say_recheck(lead)}"
+        told = f"{state.capitalize()}, as told by LeadByte: {lead['state_reason']}."
+        return f"{told}{_say_regression(lead)}{_say_recheck(lead)}"
     if state is State.ABANDONED:
         return f"We stopped asking: {lead['state_reason']}. `lead-resolver redrive {lead['queue_id']}` asks again."
     if not lead["watched"] or (lead["next_poll_at"] is None):
@@ -29,6 +30,16 @@ def say_span(seconds: float) -> str:
         if seconds < limit:
             return f"{seconds / unit:.0f} {name}"
     return f"{seconds / 86_400:.0f} days"
+
+
+def _say_regression(lead: Mapping[str, Any]) -> str:
+    """What LeadByte has said since that a lead in this state can't become."""
+    events = sorted(lead["events"], key=lambda event: event["at"])
+    moved_at = max((event["at"] for event in events if event["from_state"] != event["to_state"]), default=None)
+    said = [e for e in events if e["cause"].startswith("regressed: ") and (moved_at is None or e["at"] >= moved_at)]
+    if not said:
+        return ""
+    return f" LeadByte has said otherwise since ({said[-1]['at']:%Y-%m-%d %H:%M} UTC): {said[-1]['cause']}."
 
 
 def _say_recheck(lead: Mapping[str, Any]) -> str:

@@ -73,7 +73,8 @@ def tell_story(rows: Sequence[Row], holds: Sequence[Row]) -> list[Moment]:
 
 def _tell_hold(event: Row) -> Moment:
     if event["to_state"] == "quarantined":
-        return Moment(event["at"], "held", event["cause"])
+        is_news = event["from_state"] != "quarantined" or event["cause"].startswith("held again")
+        return Moment(event["at"], "held" if is_news else "still held", event["cause"])
     return Moment(event["at"], f"no longer held: {event['to_state']}", event["cause"])
 
 

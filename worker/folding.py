@@ -64,6 +64,8 @@ def fold_reply(lead: Folding, reply: JournalledReply) -> Reading:
     elif reading.state is State.QUARANTINED and before.quarantine_id not in {None, facts.quarantine_id}:
         # It left and came back between two polls; `worker.store.action_looks` knows it by these words.
         _stay(lead, f"held again under quarantine ID {facts.quarantine_id}", reply)
+    elif reading.unknown_word is not None and lead.state is not State.ABANDONED:
+        _stay(lead, f"regressed: {reading.reason}; kept {lead.state}" if was_final else reading.reason, reply)
     lead.facts = conclude(derive_facts(facts, lead.state), lead.state, lead.choose_acceptance(facts.campaign))
     if was_final and (changes := describe_changes(before, lead.facts)):
         _note_changes(lead, changes, reply)

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine
 
 from worker.accounts import Account
 from worker.domain.acceptance import conclude
-from worker.domain.facts import NOTHING_TOLD, derive_facts, merge_facts
+from worker.domain.facts import NOTHING_TOLD, Facts, Named, derive_facts, merge_facts
 from worker.domain.lifecycle import FINAL, State, may_become
 from worker.failpoints import reach
 from worker.folding import Folding, add_move, fold_reply, reopen_abandoned
@@ -55,6 +55,9 @@ class Rules:
 
 
 NO_RULES = Rules()
+# What forgotten replies may have told: a name in the first one left may be that of another campaign than a later id's.
+_UNTOLD = Named(id="\x00")
+_FORGOTTEN = Facts(campaign=_UNTOLD, supplier=_UNTOLD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,19 +145,28 @@ def _replay_journals(connection: Connection, leads: Sequence[Folding]) -> None:
     facts of the others.
     """
     anew = {lead.lead_id: _begin_anew(lead) for lead in leads}
-    told = dict.fromkeys(anew, NOTHING_TOLD)
+    told = {lead.lead_id: _FORGOTTEN if lead.journal_is_cut else NOTHING_TOLD for lead in leads}
     for reply in read_journal(connection, list(anew)):
         reading = fold_reply(anew[reply.lead_id], reply)
         told[reply.lead_id] = merge_facts(told[reply.lead_id], reading.facts)
     for lead in leads:
         if lead.journal_is_cut:
             # Not as folded: a buyer's first "Unsold", met in today's final state, would leave a revenue of nothing.
-            state, facts = anew[lead.lead_id].state, merge_facts(lead.facts, told[lead.lead_id])
+            state, facts = anew[lead.lead_id].state, merge_facts(lead.facts, _leave_out_forgotten(told[lead.lead_id]))
             anew[lead.lead_id].facts = conclude(
                 derive_facts(facts, state), state, lead.choose_acceptance(facts.campaign)
             )
     renewed = [lead for lead in leads if _take_over(lead, anew[lead.lead_id])]
     forget_rows(connection, [lead.lead_id for lead in renewed if not lead.journal_is_cut])
+
+
+def _leave_out_forgotten(told: Facts) -> Facts:
+    campaign, supplier = (None if named == _UNTOLD else named for named in (told.campaign, told.supplier))
+    if campaign is not None and campaign.id == _UNTOLD.id:
+        campaign = replace(campaign, id=None)
+    if supplier is not None and supplier.id == _UNTOLD.id:
+        supplier = replace(supplier, id=None)
+    return replace(told, campaign=campaign, supplier=supplier)
 
 
 def _begin_anew(lead: Folding) -> Folding:

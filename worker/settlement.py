@@ -18,7 +18,8 @@ from worker.asking import Batch, Told
 from worker.domain.classify import Meaning
 from worker.domain.decide import Policy, Step, decide_step
 from worker.domain.lifecycle import FINAL, State
-from worker.leadbyte.wire import describe_shape, prepare_for_journal
+from worker.leadbyte.redacting import describe_shape
+from worker.leadbyte.wire import prepare_for_journal
 from worker.manners import mind_account, pause
 from worker.schedule_book import ChooseSchedule
 from worker.store.accounts import PauseKind

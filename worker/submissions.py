@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import TextIOWrapper
 from itertools import chain
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple
 
-from worker.domain.complaints import join_words
-from worker.domain.values import JSON, fold_key
+from worker.domain.complaints import NO_WORDS, hear_complaint
+from worker.domain.records import QUEUE_ID_NAMES, Found, find_records
+from worker.domain.values import JSON, Block, fold_key, fold_keys
 from worker.intake import Refusal, Submission
+from worker.leadbyte.wire import decode_text
 
 Item = Submission | Refusal
 
@@ -25,6 +26,7 @@ LONGEST_DOCUMENT = 64 * 1024 * 1024  # characters of a JSON document that is not
 _DEEPEST = 16  # levels of lists and objects; LeadByte's answer has three
 
 _ID_NAMES = ("queueid", "queueref", "id")
+_LONGEST_REASON = 200  # characters of LeadByte's own words that are repeated
 _REFERENCE_NAMES = ("reference", "ref")
 
 
@@ -140,52 +142,70 @@ _NO_JSON = Refusal(None, "no JSON")
 
 
 def _parse_json(text: str, line: int | None) -> Iterator[Item]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+    decoded = decode_text(text)
+    if decoded.is_json:
+        yield from _read_value(decoded.document, line, _DEEPEST)
+    else:
         yield Refusal(line, _NO_JSON.reason)
-        return
-    yield from _read_value(value, line, _DEEPEST)
 
 
-def _read_value(value: object, line: int | None, depth: int) -> Iterator[Item]:
-    """An ID, an object with one, LeadByte's answer to a submission (documented: `results[].queueId`), or a list."""
+def _read_value(value: JSON, line: int | None, depth: int) -> Iterator[Item]:
+    """An ID, an object with one, a list of them, or LeadByte's answer in any shape that polling reads."""
     if isinstance(value, str):
         yield Submission(value, line=line)
     elif isinstance(value, list) and depth:
         for item in value:
             yield from _read_value(item, line, depth - 1)
-    elif isinstance(value, dict) and depth:
-        yield from _read_object({fold_key(key): inner for key, inner in value.items()}, line, depth)
+    elif isinstance(value, dict):
+        yield from _read_object(value, line)
     else:
         yield Refusal(line, "neither a queue ID nor an object with one")
 
 
-def _read_object(fields: Mapping[str, object], line: int | None, depth: int) -> Iterator[Item]:
-    inner = fields.get("records") or fields.get("results")
-    if isinstance(inner, list) and inner:
-        # What stands around several records can't be told to be about one of them.
-        around = {key: value for key, value in fields.items() if value is not inner} if len(inner) == 1 else {}
-        for item in _read_value(inner, line, depth - 1):
-            yield _put_around(item, around)
-        return
-    queue_id = next((name for name in _ID_NAMES if isinstance(fields.get(name), str)), None)
-    if queue_id is not None:
-        yield Submission(str(fields[queue_id]), _read_reference(fields), line, answer={"records": [fields]})
-    elif str(fields.get("status")).casefold() == "error":
-        errors = join_words(cast("JSON", fields.get("errors")))
-        reason = str(fields.get("message") or errors or "no reason given")[:200]
-        yield Refusal(line, f"LeadByte refused the submission: {reason!a}")
-    else:
-        yield Refusal(line, "an object without queueId")
+def _read_object(value: dict[str, JSON], line: int | None) -> Iterator[Item]:
+    found = _find_records(value)
+    # What stands around several records can't be told to be about one of them.
+    for item in found:
+        yield _read_record(item, item.around if len(found) == 1 else {}, line)
 
 
-def _put_around(item: Item, around: Mapping[str, object]) -> Item:
-    if isinstance(item, Refusal) or item.answer is None:
-        return item
-    return replace(item, answer={**around, **item.answer})
+def _find_records(value: dict[str, JSON]) -> list[Found]:
+    root = Found(fold_keys(value), {}, None)
+    if _name_lead(root) and not any(isinstance(inner, list | dict) for inner in value.values()):
+        return [root]  # as the lines of a long file are
+    # In a list, since a root that is a map by queue ID is looked for by the one ID that was asked about.
+    for found in (find_records(value, ""), find_records([value], "")):
+        if any(_name_lead(item) for item in found):
+            return found
+    return [root] if _name_lead(root) or not found else found
 
 
-def _read_reference(fields: Mapping[str, object]) -> str | None:
+def _read_record(found: Found, around: Block, line: int | None) -> Item:
+    queue_id, record = _name_lead(found), found.record
+    if queue_id is None:
+        return _refuse(record, line)
+    answer = {**around, "records": [{**record, "queueid": record.get("queueid") or queue_id}]}
+    return Submission(queue_id, _read_reference(record), line, answer=answer)
+
+
+def _name_lead(found: Found) -> str | None:
+    """The queue ID that a record carries, or that it stands under in a map; a number is none."""
+    is_number = any(isinstance(found.record.get(name), int | float) for name in QUEUE_ID_NAMES)
+    return None if is_number else found.queue_id or _read_id(found.record)
+
+
+def _read_id(record: Block) -> str | None:
+    return next((own for name in _ID_NAMES if isinstance(own := record.get(name), str)), None)
+
+
+def _refuse(block: Block, line: int | None) -> Refusal:
+    complaint = hear_complaint(dict(block), "", has_records=False)
+    if complaint is None or not complaint.is_error:
+        return Refusal(line, "an object without queueId")
+    words = "no reason given" if complaint.words == NO_WORDS else complaint.words
+    return Refusal(line, f"LeadByte refused the submission: {words[:_LONGEST_REASON]!a}")
+
+
+def _read_reference(fields: Block) -> str | None:
     told = (fields.get(name) for name in _REFERENCE_NAMES)
     return next((str(value).strip() for value in told if isinstance(value, str | int) and value != ""), None)

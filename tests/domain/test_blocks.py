@@ -68,6 +68,8 @@ def test_a_delivery_is_read_from_each_place_under_each_name(place: str, name: st
         ({"": [{"id": "565", "name": "Solar"}]}, Named("565", "Solar")),
         ({"": {"reference": "SOL"}}, Named("SOL", None)),
         ({"": {"id": "", "reference": "SOL", "name": "-"}}, Named("SOL", None)),
+        ({"": {"_id": 565, "reference": "SOL", "title": "Solar"}}, Named("565", "Solar")),
+        ({"": {"id": 565, "company": "Solar"}}, Named("565", "Solar")),
         ({"": "Solar"}, Named(None, "Solar")),
         ({"": {"565": "Solar"}}, Named("565", "Solar")),
         ({"": "Solar", "Id": 565}, Named("565", "Solar")),

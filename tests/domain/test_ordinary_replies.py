@@ -146,3 +146,20 @@ def test_a_record_of_another_lead_is_no_verdict_of_ours() -> None:
     body = json.dumps(VERDICT).encode()
     assert glance_at_reply("another-queue-id", 200, body) is None
     assert read_ordinary("another-queue-id", 200, body) is None
+
+
+def test_an_answer_that_names_its_lead_twice_is_read_with_care() -> None:
+    other = "ac1e0206-00000000-62ce91e7-ffff-00000000"
+    body = json.dumps(VERDICT).replace(f'"queueId": "{QUEUE_ID}"', f'"queueId": "{other}", "queueId": "{QUEUE_ID}"')
+    for said in (body, body.encode()):
+        assert glance_at_reply(QUEUE_ID, 200, said) is None
+        assert read_ordinary(QUEUE_ID, 200, said) is None
+
+
+@pytest.mark.parametrize("info", [["email is invalid"], {"email": "is invalid"}])
+def test_a_refusal_whose_reason_stands_in_info_alone_is_read_with_care(info: Any) -> None:
+    verdict = copy.deepcopy(VERDICT)
+    verdict["records"][0]["response"].update(code=-5, response=None, info=info)
+    body = json.dumps(verdict)
+    assert read_ordinary(QUEUE_ID, 200, body) is None
+    assert "is invalid" in str(classify_reply(QUEUE_ID, 200, json.loads(body)).facts.result_reason)

@@ -13,7 +13,7 @@ from worker.domain.answers import Answer
 from worker.domain.classify import Meaning, Reading, classify_reply
 from worker.domain.facts import Buyer, Delivery, Facts, Named, derive_facts
 from worker.domain.lifecycle import State
-from worker.leadbyte.wire import decode_body
+from worker.leadbyte.wire import decode_body, prepare_for_journal
 
 QUEUE_ID = "ac1e0206-12eaee18-63765b37-471b-f60cd31d"
 
@@ -362,16 +362,19 @@ def test_the_record_of_our_lead_is_found_wherever_it_stands(document: object) ->
         ({"records": [STRANGER]}, "records of other leads only"),
         ({"records": STRANGER}, "records of other leads only"),
         ({"records": [{**OURS, "queueId": QUEUE_ID[:-1]}]}, "records of other leads only"),
-        ({"records": [{**OURS, "queueId": None}]}, "records of other leads only"),
-        ({"records": [{**OURS, "queueId": [QUEUE_ID]}]}, "records of other leads only"),
+        ({"records": [{**OURS, "queueId": None}]}, "records that name no lead"),
+        ({"records": [{**OURS, "queueId": [QUEUE_ID]}]}, "records that name no lead"),
         ({"records": {STRANGER["queueId"]: {**OURS, "queueId": None}}}, "records of other leads only"),
-        ({"records": [{**OURS, "queueId": None}, {**OURS, "queueId": None}]}, "records of other leads only"),
-        ({"records": [{**OURS, "queueId": None, "id": 7}]}, "records of other leads only"),
+        ({"records": [{**OURS, "queueId": None}, {**OURS, "queueId": None}]}, "records that name no lead"),
+        ({"records": [{**OURS, "queueId": None, "id": 7}]}, "records that name no lead"),
         (
             {"records": [{**OURS, "queueId": QUEUE_ID.upper()}, {**OURS, "queueId": QUEUE_ID.title()}]},
             "records of other leads only",
         ),
         ({"records": [{**OURS, "queueId": STRANGER["queueId"], "queueRef": QUEUE_ID}]}, "records of other leads only"),
+        ({"records": [{**OURS, "queueRef": STRANGER["queueId"]}]}, "names two leads"),
+        ({"records": [{**OURS, "response": {"queueId": STRANGER["queueId"], "code": 1}}]}, "names two leads"),
+        ({"records": [{**OURS, "queue_id": STRANGER["queueId"]}]}, "records that name no lead"),
         ({"records": [], "results": []}, "no record"),
         ({"records": [OURS], "results": [{**OURS, "status": "Rejected"}]}, "contradict"),
         ({"records": []}, "no record"),
@@ -401,10 +404,67 @@ def test_an_unknown_status_keeps_the_lead_open_and_keeps_its_facts(status: str) 
     assert reading.facts.lead_id == "7185867"
 
 
-@pytest.mark.parametrize("status", [None, "", "-", "{status}", 0.5, True])
-def test_a_record_without_a_known_word_is_never_final(status: str | float | None) -> None:
+@pytest.mark.parametrize("status", [0.5, "OK", "1", "None of these"])
+def test_a_record_without_a_known_word_is_never_final(status: str | float) -> None:
     reading = read(json.dumps({"records": [{**OURS, "status": status}]}))
     assert (reading.meaning, reading.state) == (Meaning.UNKNOWN_STATUS, None)
+
+
+@pytest.mark.parametrize("status", [None, "", "-", "{status}", True])
+def test_a_record_without_a_status_is_open_and_its_lead_accepted_where_it_shows_so(status: str | bool | None) -> None:
+    accepted = read(json.dumps({"records": [{**OURS, "status": status}]}))
+    assert (accepted.meaning, accepted.state) == (Meaning.TOLD, State.PENDING)
+    assert accepted.facts.campaign_accepted is True
+    silent = read(json.dumps({"records": [{"queueId": QUEUE_ID, "status": status}]}))
+    assert (silent.meaning, silent.state, silent.facts) == (Meaning.UNKNOWN_STATUS, None, Facts())
+
+
+def test_a_queue_id_told_twice_is_nobodys_and_a_status_told_in_two_spellings_is_none() -> None:
+    twice = '{"records":[{"queueId":"%s","queueId":"%s","status":"Approved"}]}'
+    other = STRANGER["queueId"]
+    for first, second in ((QUEUE_ID, other), (other, QUEUE_ID)):
+        assert read(twice % (first, second)).meaning is Meaning.FAILED
+    assert read(twice % (QUEUE_ID, QUEUE_ID)).state is State.APPROVED
+    spelt = {"records": [{"queueId": QUEUE_ID, "status": "Approved", "Status": "Rejected", "STATUS": "Approved"}]}
+    assert read(json.dumps(spelt)).state is None
+
+
+def test_json_within_strings_is_read_as_if_it_stood_there_itself() -> None:
+    quoted = {**OURS, "response": json.dumps({"code": 1, "leadId": 7, "payout": "Pending"})}
+    for document in ({"records": [quoted]}, {"records": json.dumps([quoted])}):
+        reading = read(json.dumps(document))
+        assert (reading.state, reading.facts.payout_pending) == (State.PENDING, True)
+
+
+def test_lead_data_within_a_string_is_kept_out_of_the_journal() -> None:
+    quoted = {**OURS, "response": json.dumps({"code": 1, "lead": {"email": "someone@example.org"}})}
+    kept, cut = prepare_for_journal(decode_body(json.dumps({"records": [quoted]}).encode()), keep_lead_data=False)
+    assert cut == "lead data"
+    assert "someone" not in kept
+
+
+@pytest.mark.parametrize("payout", [["Pending"], "PENDING", "Pending approval", {"status": "Pending"}])
+def test_an_approval_whose_payout_is_pending_in_any_wording_stays_open(payout: object) -> None:
+    reading = read(poll("Approved", {"code": 1, "leadId": 7, "payout": payout}))
+    assert (reading.state, reading.facts.payout, reading.facts.payout_pending) == (State.PENDING, None, True)
+
+
+def test_pending_alone_does_not_say_who_took_the_lead() -> None:
+    reading = read(json.dumps({"results": [{"queueRef": QUEUE_ID, "status": "Pending"}]}))
+    assert (reading.state, reading.facts) == (State.PENDING, Facts())
+
+
+@pytest.mark.parametrize(
+    ("response", "reason"),
+    [
+        ({"code": -5, "info": ["email is invalid", "phone is invalid"]}, "email is invalid; phone is invalid"),
+        ({"code": -8, "info": {"status": "UNDELIV"}}, "status: UNDELIV"),
+        ({"code": -5, "response": "Validation error", "info": ["email"]}, "Validation error"),
+        ({"code": 1, "info": ["email is valid"]}, None),
+    ],
+)
+def test_the_reason_of_a_refusal_may_stand_in_info_alone(response: object, reason: str | None) -> None:
+    assert read(poll("Rejected", response)).facts.result_reason == reason
 
 
 def test_a_processed_moment_is_understood_in_utc() -> None:

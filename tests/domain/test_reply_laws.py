@@ -25,13 +25,15 @@ NAMES = [
     "records", "results", "record", "response", "queueId", "queueRef", "status", "code", "message", "errors", "leadId",
     "rejectionId", "payout", "revenue", "buyers", "buyer", "deliveries", "delivery", "campaign", "supplier", "id",
     "bid", "name", "reason", "currency", "processed", "timestamp", "quarantine", "lead", "data", "items", "success",
-    "error", "sold", "info", "leadFieldsPresent", "email", "quarantineId", "details",
+    "error", "sold", "info", "leadFieldsPresent", "email", "quarantineId", "details", "QueueID",
 ]  # fmt: skip
 WORDS = [
     "Approved",
     "Rejected",
     "Pending",
     "Processed",
+    "In Quarantine",
+    '{"queueId": "x", "status": "Approved"}',
     "Not Found",
     "Error",
     "Sold",

@@ -49,6 +49,9 @@ def test_a_buyer_is_read_in_every_shape(block: JSON) -> None:
         ({"sold": "No"}, "Unsold"),
         ({"sold": 0}, "Unsold"),
         ({"sold": "perhaps"}, None),
+        ({"sold": "Sold"}, "Sold"),
+        ({"sold": "unsold"}, "unsold"),
+        ({"sold": "on"}, "Sold"),
         ({"sold": None}, None),
         ({"sold": True, "returned": "1"}, "Returned"),
         ({"status": "Sold", "returned": True}, "Returned"),
@@ -77,6 +80,40 @@ def test_an_empty_wrapper_says_that_there_is_none(block: JSON) -> None:
 def test_a_map_of_bare_words_is_a_map_by_id() -> None:
     buyers = read_buyers([{"buyers": {"12": "Sold", "13": "Unsold"}}])
     assert buyers == (Buyer("12", "12", status="Sold"), Buyer("13", "13", status="Unsold"))
+
+
+def test_a_map_of_bare_sums_is_a_map_by_id() -> None:
+    assert read_buyers([{"buyers": {"12": "12.50", "13": 9}}]) == (
+        Buyer("12", "12", revenue=Decimal("12.50")),
+        Buyer("13", "13", revenue=Decimal(9)),
+    )
+
+
+def test_bare_numbers_are_ids() -> None:
+    assert read_buyers([{"buyers": [12, "13", "Acme"]}]) == (
+        Buyer("12", "12"),
+        Buyer("13", "13"),
+        Buyer("Acme", name="Acme"),
+    )
+
+
+def test_pounds_and_dollars_have_no_sum() -> None:
+    rows: JSON = [{**ROW, "currency": "GBP"}, {**ROW, "id": 13, "currency": "USD"}]
+    facts = derive_facts(Facts(buyers=read_buyers([{"buyers": rows}])), State.APPROVED)
+    assert (facts.sold, facts.revenue, facts.currency) == (True, None, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"reason": ["Rule mismatch", "Cap"]}, "Rule mismatch; Cap"),
+        ({"response": {"code": 400, "message": "No"}}, "No"),
+        ({"reason": "", "message": "Cap"}, "Cap"),
+    ],
+)
+def test_the_reason_of_a_delivery_is_read_in_every_shape(given: dict[str, JSON], reason: str) -> None:
+    (delivery,) = read_deliveries([{"deliveries": [{"id": 9, **given}]}]) or ()
+    assert delivery.reason == reason
 
 
 def test_a_map_of_bare_words_may_be_by_name_where_the_words_can_mean_nothing_else() -> None:

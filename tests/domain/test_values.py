@@ -14,6 +14,7 @@ from worker.domain.values import (
     LARGEST_AMOUNT,
     LONGEST_TEXT,
     fold_key,
+    fold_keys,
     read_currency,
     read_id,
     read_int,
@@ -26,7 +27,7 @@ from worker.domain.values import (
 READERS = (read_text, read_id, read_int, read_money, read_moment, read_word, read_currency)
 NOT_TOLD: list[JSON] = [
     None, "", " ", "\t\n", "-", "--", "null", "NULL", "None", "N/A", "n/a", "NaN", "undefined", "{payout}", "{}",
-    True, False, [], {}, ["x"], {"a": 1}, "\x00", 10**5000,
+    True, False, [], {}, ["x", "y"], {"a": 1}, "\x00", 10**5000,
 ]  # fmt: skip
 
 json_values: st.SearchStrategy[JSON] = st.recursive(
@@ -62,7 +63,12 @@ def test_a_text_is_short_and_on_one_line(value: JSON) -> None:
         ("£\xa012.50", "12.5"), ("-£5", "-5"), ("£-5", "-5"), ("12.50 GBP", "12.5"), ("GBP 12.50", "12.5"),
         ("US$1,000.00", "1000"), ("12€", "12"), (" 12.50 ", "12.5"), ("0.1234567", "0.123457"),
         ("999999999.999999", "999999999.999999"), (".50", "0.5"), ("£.50", "0.5"), ("+12.50", "12.5"),
-        ("Pending", None), ("free", None), ("12,50", None), ("1.234,56", None), ("1,23", None), ("12.5.0", None),
+        ("Pending", None), ("free", None),
+        ("12,50", "12.5"), ("1.234,56", "1234.56"), ("1,23", "1.23"), ("€ 1.234.567,89", "1234567.89"),
+        ("1 234,56", "1234.56"), ("1 234.56", "1234.56"), ("1'234.56", "1234.56"), ("12.50 Pounds", "12.5"),
+        ("1,234", "1234"), ("1.234", "1.234"), ("1,2345.00", None), ("1.234,567", None), ("1,234,56", None),
+        ("12,5", None), ("12p", None), ("12k", None), ("12 leads", None), ("(5.00)", None), ([12.5], "12.5"),
+        ({"amount": "12.50"}, "12.5"), ([12.5, 13], None), ("12.5.0", None),
         ("10%", None), ("#17", None), ("12-50", None), ("--5", None), ("£-", None), ("1e3", None), (1e22, None),
         ("٣", None), ("12 or 13", None), (float("nan"), None), (float("inf"), None), ("1" * 500, None),
         ("1" + ",000" * 100, None), (str(LARGEST_AMOUNT), None), ("999999999.9999999", None), (-(10**9), None),
@@ -95,6 +101,8 @@ def test_an_amount_fits_its_column_as_it_is(value: JSON) -> None:
         ("9999-12-31T23:59:59-23:59", None),
         ("1999-12-31", None),
         ("2100-01-01", None),
+        ("2022/11/17 16:03:04", datetime(2022, 11, 17, 16, 3, 4, tzinfo=UTC)),
+        ("2022-11-17T16:03:04z", datetime(2022, 11, 17, 16, 3, 4, tzinfo=UTC)),
         ("17/11/2022 16:03", None),
         ("2022-02-30", None),
         ("yesterday", None),
@@ -129,7 +137,15 @@ def test_an_id_is_a_text_and_zero_is_none(value: JSON, text: str | None) -> None
 
 @pytest.mark.parametrize(
     ("value", "currency"),
-    [("gbp", "GBP"), ("GBP", "GBP"), ("Britain (United Kingdom), Pounds", "Britain (United Kingdom), Pounds")],
+    [
+        ("gbp", "GBP"),
+        ("GBP", "GBP"),
+        ("£", "GBP"),
+        ("$", "$"),
+        (["EUR"], "EUR"),
+        ({"code": "gbp", "name": "Pounds"}, "GBP"),
+        ("Britain (United Kingdom), Pounds", "Britain (United Kingdom), Pounds"),
+    ],
 )
 def test_a_currency_is_its_code_or_leadbytes_long_form(value: JSON, currency: str) -> None:
     assert read_currency(value) == currency
@@ -143,3 +159,18 @@ def test_a_word_is_the_same_however_it_is_spelt(value: str) -> None:
 @pytest.mark.parametrize("key", ["queueId", "queue_id", "QueueID", "queue-id", "Queue ID"])
 def test_a_name_is_the_same_however_it_is_spelt(key: str) -> None:
     assert fold_key(key) == "queueid"
+
+
+@pytest.mark.parametrize(
+    ("block", "told"),
+    [
+        ({"leadId": 7, "lead_id": 7}, 7),
+        ({"leadId": None, "lead_id": 7}, 7),
+        ({"leadId": 7, "lead_id": ""}, 7),
+        ({"leadId": 7, "lead_id": 8}, None),
+        ({"leadId": 7, "lead_id": 8, "LEADID": 7}, None),
+        ({"leadId": "", "lead_id": None}, ""),
+    ],
+)
+def test_two_spellings_of_a_name_tell_together_what_they_agree_upon(block: dict[str, JSON], told: JSON) -> None:
+    assert fold_keys(block) == {"leadid": told}

@@ -129,6 +129,14 @@ def test_a_history_persisted_in_one_batch_equals_it_persisted_reply_by_reply(
     ],
     forgotten=1,
 )
+@example(
+    history=[
+        {"status": "Queued", "campaign": {"name": "Life", "id": 2}},
+        {"status": "Queued", "campaign": {"name": "Life"}, "buyers": []},
+        {"status": "Approved", "campaign": {"id": 1}},
+    ],
+    forgotten=1,
+)
 @given(history=st.lists(records, min_size=1, max_size=5), forgotten=st.integers(1, 5))
 def test_replaying_what_is_left_of_a_journal_gives_what_the_whole_of_it_gave(
     engine: Engine, history: list[dict[str, Any]], forgotten: int

@@ -86,6 +86,30 @@ def test_a_return_says_what_it_took_back(
     )
 
 
+def test_a_rejection_after_the_approval_is_kept_in_sight_and_its_facts_recorded(
+    engine: Engine, tell: Callable[..., None], facts_of: Callable[..., dict[str, Any]], sql: Sql
+) -> None:
+    tell(approved())
+    tell({**approved("Unsold", ""), "status": "Rejected"})
+    told = {"state": "approved", "sold": False, "revenue": 0, "buyers": 0}
+    assert facts_of(LEAD, *told) == told
+    cause = (
+        "regressed: LeadByte says: Rejected; kept approved; revenue 12.00 → 0.00 (GBP), sold yes → no, "
+        "buyer Marlow: Sold → Unsold"
+    )
+    assert sql(EVENTS)[2:] == [("approved", "approved", cause)]
+    assert [page.changes for page in replay(engine, Chosen(), dry_run=True)] == [()]
+
+
+def test_an_unknown_word_is_an_event_before_and_after_the_verdict(tell: Callable[..., None], sql: Sql) -> None:
+    tell({"status": "Transmogrified"}, approved(), {**approved(), "status": "Chargeback"})
+    assert sql(EVENTS)[1:] == [
+        ("queued", "queued", "unknown status 'Transmogrified'"),
+        ("queued", "approved", "LeadByte says: Approved"),
+        ("approved", "approved", "regressed: unknown status 'Chargeback'; kept approved"),
+    ]
+
+
 def test_news_before_the_verdict_is_no_change_after_it(tell: Callable[..., None], sql: Sql) -> None:
     tell({**approved("Assigned", ""), "status": "Pending"}, approved())
     assert [cause for _, _, cause in sql(EVENTS)][1:] == ["LeadByte says: Pending", "LeadByte says: Approved"]

@@ -54,6 +54,57 @@ def test_what_stands_around_several_records_is_attributed_to_none(engine: Engine
     assert sql("select state, buyers from reporting.leads") == [("approved", None), ("approved", None)]
 
 
+FINAL = approve(FIRST)
+BARE = {name: value for name, value in FINAL.items() if name != "queueId"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"status": "Success", "results": [FINAL]},
+        {"records": FINAL},
+        {"record": FINAL},
+        {"result": [FINAL]},
+        FINAL,
+        [FINAL],
+        [[FINAL]],
+        {"data": {"records": [FINAL]}},
+        {"records": {FIRST: BARE}},
+        {FIRST: BARE},
+        {"records": {"0": FINAL}},
+        {"status": "Success", "queueId": FIRST, "records": [BARE]},
+        {"RECORDS": [{"QUEUEREF": FIRST, "STATUS": "APPROVED", "RESPONSE": FINAL["response"]}]},
+        {"records": [{**BARE, "queue_ref": FIRST}]},
+        {"records": [{**BARE, "id": FIRST}]},
+        {"records": [], "results": [FINAL]},
+        {"status": "Success", "records": json.dumps([FINAL])},
+    ],
+    ids=lambda answer: str(answer)[:50],
+)
+def test_a_verdict_settles_the_lead_in_every_shape_that_polling_reads(engine: Engine, sql: Sql, answer: object) -> None:
+    hand_over(engine, answer)
+    rows = sql("select queue_id, state, polls, lead_id, payout from reporting.leads")
+    assert rows == [(FIRST, "approved", 0, "7185867", 2)]
+    assert sql("select count(*) from resolver.watches") == [(0,)]
+    assert "someone@" not in str(sql("select body from resolver.replies"))
+
+
+@pytest.mark.parametrize(
+    ("status", "response", "state"),
+    [
+        ("In Quarantine", {"quarantineId": "2932682"}, "quarantined"),
+        ("Approved", {"code": 1, "leadId": 7, "payout": "Pending"}, "pending"),
+        ("Rejected", {"code": -5}, "rejected"),
+    ],
+)
+def test_every_other_state_of_an_answer_is_recorded_as_well(
+    engine: Engine, sql: Sql, status: str, response: dict[str, Any], state: str
+) -> None:
+    hand_over(engine, {"record": {"queueRef": FIRST, "status": status, "response": response}})
+    assert sql("select state, polls, quarantine_id from reporting.leads") == [(state, 0, response.get("quarantineId"))]
+    assert sql("select count(*) from resolver.watches") == [(0 if state == "rejected" else 1,)]
+
+
 @pytest.mark.parametrize("entry", [{"status": "Queued", "code": 1}, {"status": "Odd"}, {}])
 def test_an_answer_without_a_verdict_only_records_the_lead(engine: Engine, sql: Sql, entry: dict[str, Any]) -> None:
     hand_over(engine, {"status": "Success", "code": 1, "results": [{"queueId": FIRST, **entry}]})

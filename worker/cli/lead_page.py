@@ -13,8 +13,8 @@ from worker.evidence import Evidence
 
 _FACTS = (
     "reference", "submitted_at", "resolved_at", "seconds_to_resolve", "campaign_accepted", "lead_id", "rejection_id",
-    "result_code", "result_reason", "campaign_id", "campaign_name", "supplier_id", "supplier_name", "sold", "revenue",
-    "payout", "currency", "quarantine_id", "polls", "failures",
+    "result_code", "result_reason", "processed_at", "processed_raw", "campaign_id", "campaign_name", "supplier_id",
+    "supplier_name", "sold", "revenue", "payout", "payout_pending", "currency", "quarantine_id", "polls", "failures",
 )  # fmt: skip
 _BUYER = ("buyer_id", "buyer_bid", "buyer_name")
 

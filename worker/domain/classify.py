@@ -18,7 +18,8 @@ from worker.domain.blocks import read_facts
 from worker.domain.complaints import LONGEST_NOISE, NO_WORDS, Complaint, hear_complaint, strip_diagnostics
 from worker.domain.facts import NOTHING_TOLD, Facts, derive_facts
 from worker.domain.lifecycle import State
-from worker.domain.records import Found, find_records, pick_ours
+from worker.domain.quarantined import HOLD_WORDS, says_quarantined
+from worker.domain.records import Found, find_records, names_another, pick_ours
 from worker.domain.refusals import asks_to_log_in, asks_to_wait, refuses_key
 from worker.domain.values import JSON, Block, fold_keys, read_word, read_wrapped_text
 
@@ -58,14 +59,20 @@ STATUS_WORDS: Mapping[str, State | None] = {
     "queued": State.QUEUED,
     "pending": State.PENDING,
     "quarantined": State.QUARANTINED,
-    "quarantine": State.QUARANTINED,
     "processing": None,
     "processed": None,
 }
 NOT_FOUND_WORDS = frozenset({"notfound"})
 _STATUS_NAMES = ("status", "queuestatus", "leadstatus", "recordstatus")
 _RESPONSE_NAMES = ("response", "result", "details")
-_NOT_FOUND = re.compile(r"not (be )?found|no (such )?(record|lead|queue)|unknown queue|does ?n.t exist", re.IGNORECASE)
+# Of what else is not found, a lead's being gone can't be concluded.
+_OTHERS = ("account", "buyer", "campaign", "could", "endpoint", "host", "method", "page", "supplier")
+_NOT_FOUND = re.compile(
+    "".join(f"(?<!{other} )" for other in _OTHERS) + "not (be )?found"
+    r"|\b(record|lead|queue|id|queue ?id)s? could not be found"
+    r"|no (such )?(record|lead|queue|result|match)|(unknown|invalid) queue|does ?n.t exist",
+    re.IGNORECASE,
+)
 _OK, _UNAUTHORIZED, _FORBIDDEN, _NO_SUCH, _TOO_MANY, _BROKEN = 200, 401, 403, 404, 429, 500
 
 
@@ -133,29 +140,44 @@ def _fail_to_read(reason: str) -> Reading:
 def _classify_records(queue_id: str, found: list[Found]) -> Reading:
     ours = pick_ours(found, queue_id)
     if not ours:
-        return _fail_to_read("an answer with records of other leads only")
+        names_none = all(item.queue_id is None for item in found)
+        which = "that name no lead" if names_none else "of other leads only"
+        return _fail_to_read(f"an answer with records {which}")
     # What stands at the root can be attributed only where it can mean one lead alone.
     is_alone = len(ours) == len(found)
-    readings = [_classify_record(item.record, item.around if is_alone else {}) for item in ours]
+    readings = [_classify_record(queue_id, item.record, item.around if is_alone else {}) for item in ours]
     if any(reading != readings[0] for reading in readings):
         return _fail_to_read("an answer with records of this lead that contradict each other")
     return readings[0]
 
 
-def _classify_record(record: Block, around: Block) -> Reading:
+def _classify_record(queue_id: str, record: Block, around: Block) -> Reading:
     response = _open_response(record)
     said = _read_status(record) or _read_status(response)
-    word = read_word(said)
-    if word in NOT_FOUND_WORDS:
+    if read_word(said) in NOT_FOUND_WORDS:
         return Reading(Meaning.NOT_FOUND, "LeadByte says: Not Found")
+    if names_another(record, queue_id) or names_another(response, queue_id):
+        return _fail_to_read("an answer with a record that names two leads")
     facts = read_facts((record, response, around))
-    if word is None and facts.payout_pending:
-        word = "pending"  # documented in 2018 without a record status: the payout alone says so
+    word = _understand(said, facts)
     if word is None or word not in STATUS_WORDS:
         reason = "a record without a status" if said is None else f"unknown status {said[:60]!a}"
         return Reading(Meaning.UNKNOWN_STATUS, reason, facts=tell_acceptance(facts, None), unknown_word=said)
     state = _decide_state(word, facts)
-    return Reading(Meaning.TOLD, f"LeadByte says: {word.capitalize()}", state, tell_acceptance(facts, state))
+    reason = f"LeadByte says: {word.capitalize()}" if said else f"LeadByte gives no status; by the rest it is {word}"
+    return Reading(Meaning.TOLD, reason, state, tell_acceptance(facts, state))
+
+
+def _understand(said: str | None, facts: Facts) -> str | None:
+    """The status word in our spelling, or the one that the facts stand for where there is none."""
+    is_held = facts.quarantine_id is not None and facts.lead_id is None
+    if said is None:
+        if facts.payout_pending or (facts.campaign_accepted and facts.result_code is not None):
+            return "pending"  # documented in 2018 without a record status: payout, or code and lead ID, say so
+        is_refused = facts.rejection_id is not None or facts.campaign_accepted is False
+        return "quarantined" if is_held and not is_refused else None
+    word = read_word(said)
+    return "quarantined" if says_quarantined(said) or (is_held and word in HOLD_WORDS) else word
 
 
 def _open_response(record: Block) -> Block:
@@ -179,6 +201,8 @@ def _decide_state(word: str, facts: Facts) -> State | None:
         return State.PENDING  # accepted by the campaign, buyers still deciding: a billable lead has a payout
     if word == "processed":
         return _decide_processed(facts)
+    if state is State.PENDING and facts.quarantine_id and not (facts.campaign_accepted or facts.payout_pending):
+        return State.QUARANTINED  # a quarantined lead is "held pending" (documented): no campaign has it yet
     return state
 
 
@@ -190,7 +214,9 @@ def _decide_processed(facts: Facts) -> State | None:
     was_sold = derive_facts(facts, State.PENDING).sold is True
     if was_refused is not was_sold:
         return State.REJECTED if was_refused else State.PENDING if facts.payout_pending else State.APPROVED
-    return State.PENDING if facts.lead_id is not None and not was_refused else None
+    if facts.lead_id is not None and not was_refused:
+        return State.PENDING
+    return State.QUARANTINED if facts.quarantine_id is not None and not (was_refused or was_sold) else None
 
 
 def tell_acceptance(facts: Facts, state: State | None) -> Facts:
@@ -200,9 +226,12 @@ def tell_acceptance(facts: Facts, state: State | None) -> Facts:
 
 
 def _decide_acceptance(facts: Facts, state: State | None) -> bool | None:
-    """Whether the campaign took the lead; "Rejected" alone does not tell (refused, or accepted and unsold)."""
+    """Whether the campaign took the lead.
+
+    "Rejected" alone does not tell (refused, or accepted and unsold), nor does "Pending": on whom it waits is not said.
+    """
     if facts.campaign_accepted is not None:
         return facts.campaign_accepted
-    if state in {State.APPROVED, State.RETURNED, State.PENDING}:
+    if state in {State.APPROVED, State.RETURNED} or (state is State.PENDING and facts.payout_pending):
         return True
     return False if facts.rejection_id is not None and facts.lead_id is None else None

@@ -18,6 +18,7 @@ ERROR_WORDS = frozenset({"error", "errors", "failed", "fail", "failure"})
 _FINE_WORDS = frozenset({"success", "ok", "true"})
 SPOKEN = ("message", "error", "errors", "errormessage", "errordescription", "msg", "reason", "detail", "description")
 _CODES = ("code", "statuscode", "httpcode", "errorcode", "httpstatus", "status")
+_ABOUT = ("field", "parameter", "param")  # what an error is about, beside its words
 NO_WORDS = "status Error without a message"
 LONGEST_SENTENCE = 300  # characters; more plain text is a page, not a word to us
 LONGEST_NOISE = 20_000  # characters of text that are looked at
@@ -77,11 +78,18 @@ def _hear_object(root: Block, *, has_records: bool) -> Complaint | None:
     if not is_error and status is not None and status not in _FINE_WORDS:
         said.append(read_text(root["status"]) or "")
     is_error = is_error or read_flag(root.get("success")) is False or (not has_records and _is_told(root.get("error")))
-    code = None if has_records else _read_code(root) or _read_code(fold_keys(root.get("error")))
+    code = None if has_records else _find_code(root)
     words = _join(iter(said))
     if not words and not is_error and code is None:
         return None
     return Complaint(words or NO_WORDS, is_error or (code or 0) >= 400, code)  # noqa: PLR2004
+
+
+def _find_code(root: Block) -> int | None:
+    errors = root.get("errors")
+    inside = [root.get("error"), *(errors[:_MOST_WORDS] if isinstance(errors, list) else [errors])]
+    codes = (_read_code(block) for block in (root, *map(fold_keys, inside)))
+    return next((code for code in codes if code is not None), None)
 
 
 def _is_told(value: JSON) -> bool:
@@ -101,8 +109,9 @@ def _say(value: JSON, depth: int) -> Iterator[str]:
     elif isinstance(value, dict):
         inner = fold_keys(value)
         spoken = [inner[name] for name in SPOKEN if name in inner]
+        about = next((f"{field}: " for name in _ABOUT if (field := read_text(inner.get(name)))), "")
         for item in spoken if depth else ():
-            yield from _say(item, depth - 1)
+            yield from (f"{about}{word}" for word in _say(item, depth - 1))
         if not spoken and depth:
             for name, item in islice(inner.items(), 5) if inner.keys().isdisjoint(LEAD_DATA) else ():
                 yield from (f"{name}: {word}" if not name.isdecimal() else word for word in _say(item, depth - 1))

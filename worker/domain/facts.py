@@ -191,8 +191,13 @@ def derive_facts(facts: Facts, state: State) -> Facts:
     """
     bought = [buyer for buyer in facts.buyers or () if buyer.bought]
     sold = _derive_sold(facts, state)
-    revenue = Decimal(0) if facts.buyers and sold is False else _add_up(bought, facts.revenue)
-    currency = facts.currency or next((buyer.currency for buyer in bought if buyer.currency), None)
+    currencies = {buyer.currency for buyer in bought if buyer.currency}
+    revenue = facts.revenue
+    if facts.buyers and sold is False:
+        revenue = Decimal(0)
+    elif len(currencies) < 2:  # noqa: PLR2004 - pounds and dollars have no sum
+        revenue = _add_up(bought, facts.revenue)
+    currency = facts.currency or (currencies.pop() if len(currencies) == 1 else None)
     if (sold, revenue, currency) == (facts.sold, facts.revenue, facts.currency):
         return facts
     return replace(facts, sold=sold, revenue=revenue, currency=currency)

@@ -83,6 +83,8 @@ def _open_record(queue_id: str, http_status: int, body: bytes | str) -> Record |
     if len(envelope.records) != 1 or envelope.records[0].queue_id != queue_id:
         return None
     record = envelope.records[0]
+    if (body.count(b'"queueId"') if isinstance(body, bytes) else body.count('"queueId"')) > 1:
+        return None  # told twice: of which of them it is the record is for the careful reader to say
     return record if _is_verdict(record) or _is_queued(record) else None
 
 
@@ -109,19 +111,22 @@ def _read_facts(record: Record, response: Response) -> Facts:
     code, lead_id = response.code, _read_id(response.lead_id)
     if code is not None and abs(code) >= _LARGEST_CODE:
         raise _NeedsCareError
+    reason, payout = _read_name(response.response), _read_amount(response.payout)
+    if reason is None and response.info and code is not None and code < 0:
+        raise _NeedsCareError
     stamp = response.timestamp if record.processed is None else record.processed
     return Facts(
         campaign_accepted=show_acceptance(code, lead_id),
         result_code=code,
-        result_reason=_read_name(response.response),
+        result_reason=reason,
         lead_id=lead_id,
         rejection_id=_read_id(response.rejection_id),
         campaign=_read_named(_pick(record.campaign, response.campaign)),
         supplier=_read_named(_pick(record.supplier, response.supplier)),
         buyers=_read_rows(_read_buyer, _pick(record.buyers, response.buyers)),
         deliveries=_read_rows(_read_delivery, _pick(record.deliveries, response.deliveries)),
-        payout=_read_amount(response.payout),
-        payout_pending=None if response.payout is None else False,
+        payout=payout,
+        payout_pending=None if payout is None else False,
         processed_at=None if stamp is None else _read_stamp(stamp),
         processed_raw=stamp,
     )

@@ -93,6 +93,18 @@ def is_record(block: Block) -> bool:
     return any(read_text(block.get(name)) is not None for name in QUEUE_ID_NAMES)
 
 
+def names_another(block: Block, queue_id: str) -> bool:
+    """Whether a block names another lead than this one, beside it or in its place."""
+    for name in QUEUE_ID_NAMES:
+        value = block.get(name)
+        if value is None or value == queue_id:
+            continue
+        text = read_text(value) or ""
+        if text.casefold() != queue_id.casefold() and _LIKE_A_QUEUE_ID.fullmatch(text):
+            return True
+    return False
+
+
 def holds_records(value: JSON, depth: int = _DEEPEST) -> bool:
     """Whether a value is, or holds, a record of any lead; it is told by its queue ID."""
     if isinstance(value, list):

@@ -16,6 +16,7 @@ _NOT_LET = r"not (permitted|allowed|enabled|authori[sz]ed)"
 _DENIED = rf"(permissions?|privileges?|unauthori[sz]ed|forbidden|denied|{_NOT_LET}|disabled)"
 _BAD = r"(invalid|incorrect|wrong|unknown|missing|required|expired|revoked|inactive|suspended|not|no|lacks?|cannot)"
 _CLOSED = r"(suspended|disabled|deactivated|locked|closed)"
+_NO_ACCOUNT = r"(inactive|expired|invalid|unknown|not (be )?found)"
 
 
 def _near(ours: str, refusing: str) -> str:
@@ -23,16 +24,20 @@ def _near(ours: str, refusing: str) -> str:
 
 
 _CLOSED_ACCOUNT = re.compile(_near("account", _CLOSED), re.IGNORECASE)
+_LEAVE = r"(permissions?|privileges?|access rights?)"
 _KEY_TROUBLE = re.compile(
     "|".join(
         [
             _near(r"(api[ _-]?key|x[_-]key|api[ _-]?token|credentials?)", rf"({_DENIED}|{_BAD})"),
+            _near(r"account(?! (number|no|name|type|holder)\b)", _NO_ACCOUNT),
             # "API queue" is the permission a key needs to poll (documented).
             _near(r"api[ _-]?(queue|access|user)", _DENIED),
             r"\bpermissions? to (access|use|view|poll|read)\b",
             r"\b(invalid|incorrect|wrong|unknown)[ _-]key\b(?! [\"'(])",
             rf"\byour ip( address)?\b.{{0,20}}\b({_NOT_LET}|not white-?listed|blocked|denied)\b",
-            rf"\byou are {_NOT_LET} to (access|use|view|poll|read)\b(?! (this|that|the) (lead|record|queue))",
+            r"\bip( address)?\b.{0,20}\b(not (permitted|allowed|authori[sz]ed)|not white-?listed)\b",
+            rf"\byou are {_NOT_LET} to (access|use|view|poll|read|perform)\b(?! (this|that|the) (lead|record|queue))",
+            r"\b(subscription|trial|licen[cs]e|contract)\b.{0,20}\b(expired|ended|inactive|suspended|cancel+ed)\b",
             r"\b(you|user) (do|does) not have (the )?(required )?(permissions?|privileges?)\b",
             # An array's or a table's key is none of ours.
             r"(?<!array )(?<!foreign )(?<!primary )(?<!unique )(?<!sort )"  # noqa: ISC004 - one pattern in two lines
@@ -42,7 +47,9 @@ _KEY_TROUBLE = re.compile(
             r"\b(login|authentication) (is )?required\b",
             # Where a sentence is nothing but a refusal, there is no lead in it.
             r"(^|; )(http )?(40[13]:? ?)?((missing|no) key( (provided|supplied|given))?"  # noqa: ISC004 - likewise
-            r"|unauthori[sz]ed|unauthenticated|forbidden|(access|permission)? ?denied"
+            r"|(key|token) (is )?(required|missing)"
+            rf"|(insufficient|missing|no|lacks?|inadequate) {_LEAVE}|{_LEAVE} (is |are )?(required|missing|needed)"
+            r"|unauthori[sz]ed|unauthenticated|forbidden|(access|permission)? ?denied|not (permitted|allowed)"
             r"|not authori[sz]ed|(authentication|authori[sz]ation) (failed|failure|error))\W*(; |$)",
         ]
     ),
@@ -61,7 +68,8 @@ _LOGIN_PAGE = re.compile(
 # Limits are undocumented; should they be told in words, they are no fault of the key or the lead.
 _TOO_FAST = re.compile(
     r"too[ _-]?many[ _-]?requests|rate[ _-]?limit|throttl(ed|ing)|too (fast|often)"
-    r"|\b(requests?|calls?|api)( rate)? (limit|quota)( (has|have) been| was| is)? (exceeded|reached)",
+    r"|\b(requests?|calls?|api)( rate)? (limit|quota)( (has|have) been| was| is)? (exceeded|reached)"
+    r"|^(the )?(rate )?(limit|quota) (exceeded|reached)\W*$|\bslow down\b",
     re.IGNORECASE,
 )
 

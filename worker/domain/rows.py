@@ -13,6 +13,7 @@ from itertools import islice
 
 from msgspec.structs import replace
 
+from worker.domain.complaints import join_words
 from worker.domain.facts import SOLD, Buyer, Delivery, Row
 from worker.domain.values import (
     JSON,
@@ -102,9 +103,18 @@ def _read_delivery(row: Block) -> Delivery:
         name=name,
         buyer_id=buyer_id,
         status=_read_status(row, "deliverystatus") or (_read_status(own) if nested is not None else None),
-        reason=_first_text(row, "reason", "deliveryreason", "response", "message"),
+        reason=_read_reason(row),
         revenue=_read_price(row)[0],
     )
+
+
+def _read_reason(row: Block) -> str | None:
+    for name in ("reason", "deliveryreason", "response", "message", "info"):
+        value = row.get(name)
+        told = read_text(join_words(value) if isinstance(value, list | dict) else value) if value is not None else None
+        if told is not None:
+            return told
+    return None
 
 
 def _read_status(row: Block, *names: str) -> str | None:
@@ -117,8 +127,11 @@ def _read_status(row: Block, *names: str) -> str | None:
         return word
     if "sold" not in row and "issold" not in row:
         return None
-    sold = read_flag(row.get("sold", row.get("issold")))
-    return None if sold is None else SOLD if sold else "Unsold"
+    told_sold = row.get("sold", row.get("issold"))
+    sold = read_flag(told_sold)
+    if sold is None:
+        return read_text(told_sold) if read_word(told_sold) in _STATUS_WORDS else None
+    return SOLD if sold else "Unsold"
 
 
 def _first_text(row: Block, *names: str) -> str | None:
@@ -171,7 +184,7 @@ def _iterate_rows(value: JSON, names: tuple[str, str]) -> Iterator[Block]:
         elif row:
             yield from _open_map(value) if _is_map(value) else (row,)
     elif (bare := read_text(value)) is not None:
-        yield {"name": bare}
+        yield {"id" if bare.isdecimal() else "name": bare}
 
 
 def _is_block(value: JSON) -> bool:
@@ -183,24 +196,33 @@ def _is_map(value: dict[str, JSON]) -> bool:
     first = next(iter(value.values()), None)
     if isinstance(first, dict):
         return all(isinstance(inner, dict) for inner in value.values())
-    return isinstance(first, str) and all(
-        isinstance(inner, str) and (key.isdecimal() or _names_a_row(key, inner)) for key, inner in value.items()
+    return _is_plain(first) and all(
+        _is_plain(inner) and (key.isdecimal() or _names_a_row(key, inner)) for key, inner in value.items()
     )
 
 
-def _names_a_row(key: str, inner: str) -> bool:
+def _is_plain(value: JSON) -> bool:
+    return isinstance(value, str | int | float)
+
+
+def _names_a_row(key: str, inner: JSON) -> bool:
     return read_word(inner) in _STATUS_WORDS and fold_key(key) not in _ROW_FIELDS
 
 
 def _open_map(value: dict[str, JSON]) -> Iterator[Block]:
     is_list = "0" in value  # PHP writes a list with gaps as an object: its keys are positions
     for key, inner in value.items():
-        row = fold_keys(inner) if isinstance(inner, dict) else {"status": inner}
+        row = fold_keys(inner) if isinstance(inner, dict) else {_name_value(inner): inner}
         # The row's own id wins over the key it stands under.
         if is_list or _first_id(row, "id", "buyerid", "deliveryid") is not None:
             yield row
         else:
             yield {**row, "id" if any(map(str.isdecimal, key)) and " " not in key else "name": key}
+
+
+def _name_value(inner: JSON) -> str:
+    """What a bare value in a map by ID is: a sum of money, or a status word."""
+    return "status" if isinstance(inner, bool) or read_money(inner) is None else "revenue"
 
 
 def _number_twins(rows: Iterable[Row]) -> tuple[Row, ...]:

@@ -7,7 +7,7 @@ or an unresolved `{field}` (all seen in public clients). None of them raises, wh
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
@@ -23,10 +23,15 @@ _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 _PLAIN_TEXT = re.compile(r"[!-z]+(?: [!-z]+)*")
 _CONTROL = re.compile("[\x00-\x20\x7f-\xa0\u2028\u2029]+")
 _KEY_BLANKS = re.compile(r"[\s_-]+")
-# A currency before or after, nothing else: neither `10%` nor `#17` is a sum of money.
+# A currency before or after, nothing else: neither `10%`, `#17` nor `12p` is a sum that is told for sure.
+_CURRENCY = r"[A-Z]{3}|[A-Z]{0,2}[€£$¥]"
+# A comma is the decimal sign only where it can be nothing else: before two digits, after groups of another sign.
 _MONEY = re.compile(
-    r"([-+]?)([A-Za-z]{0,3}[€£$¥]?)\s?(-?(?:(?:\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.\d{1,25})?|\.\d{1,25}))\s?([A-Za-z€£$¥]{0,4})",
-    re.ASCII,
+    rf"([-+]?)((?:{_CURRENCY})?)\s?(-?(?:"
+    r"(?:\d{1,3}(?P<group>[, '])\d{3}(?:(?P=group)\d{3})*|\d{1,15})(?:\.\d{1,25})?|\.\d{1,25}"
+    r"|(?:\d{1,3}(?P<other>[. '])\d{3}(?:(?P=other)\d{3})*|\d{1,15})(?P<cents>,\d\d)"
+    rf"))\s?((?P<after>{_CURRENCY})|pounds?|euros?|dollars?)?",
+    re.ASCII | re.IGNORECASE,
 )
 _PLAIN_MONEY = re.compile(r"\d{1,9}(\.\d{1,6})?", re.ASCII)
 _SIGNS = {"£": "GBP", "€": "EUR"}  # `$` and `¥` are several currencies
@@ -85,14 +90,14 @@ def read_int(value: JSON) -> int | None:
 
 
 def read_money(value: JSON) -> Decimal | None:
-    """An amount as `"12.50"`, `12.5`, `"1,234.56"`, `"£12.50"` or `{"amount": …}`; None for others, "Pending" too."""
+    """An amount as `"12.50"`, `12.5`, `"1,234.56"`, `"1.234,56"`, `"£12.50"`, `{"amount": …}`; None for "Pending"."""
     if isinstance(value, str) and _PLAIN_MONEY.fullmatch(value):
         return Decimal(value).quantize(_SMALLEST_STEP)
     match = _match_money(value)
     if match is None:
         return None
     try:
-        amount = Decimal(match[1] + match[3].replace(",", "")).quantize(_SMALLEST_STEP)
+        amount = Decimal(match[1] + _write_plainly(match)).quantize(_SMALLEST_STEP)
     except InvalidOperation:
         return None
     return amount if abs(amount) < LARGEST_AMOUNT else None
@@ -100,14 +105,24 @@ def read_money(value: JSON) -> Decimal | None:
 
 def read_currency_of(value: JSON) -> str | None:
     """The currency that an amount itself carries: `"£12.50"`, `"12.50 GBP"`, `{"amount": …, "currency": …}`."""
+    if isinstance(value, str) and _PLAIN_MONEY.fullmatch(value):
+        return None
+    value = unwrap(value)
     if isinstance(value, dict):
         return read_currency(fold_keys(value).get("currency"))
     match = _match_money(value) if isinstance(value, str) else None
-    sign = (match[2] or match[4]).upper() if match else ""
+    sign = (match[2] or match["after"] or "").upper() if match else ""
     return _SIGNS.get(sign) or (sign if _CURRENCY_CODE.fullmatch(sign) else None)
 
 
+def _write_plainly(match: re.Match[str]) -> str:
+    number, cents = match[3], match["cents"] or ""
+    digits = number.removesuffix(cents).replace(match["group"] or match["other"] or " ", "")
+    return f"{digits}.{cents[1:]}" if cents else digits
+
+
 def _match_money(value: JSON) -> re.Match[str] | None:
+    value = unwrap(value)
     if isinstance(value, dict):
         inner = fold_keys(value)
         value = next((inner[name] for name in ("amount", "value", "total", "revenue") if name in inner), None)
@@ -150,8 +165,29 @@ def fold_key(key: str) -> str:
 
 
 def fold_keys(value: JSON) -> Block:
-    """An object with its keys in one spelling, see `fold_key`; an empty one for anything else."""
-    return {_FOLDED[key]: inner for key, inner in value.items()} if isinstance(value, dict) else {}
+    """An object with its keys in one spelling, see `fold_key`; an empty one for anything else.
+
+    What two spellings of one name tell differently is not told.
+    """
+    if not isinstance(value, dict):
+        return {}
+    folded = {_FOLDED[key]: inner for key, inner in value.items()}
+    return folded if len(folded) == len(value) else _fold_spellings(value)
+
+
+def _fold_spellings(value: dict[str, JSON]) -> Block:
+    told: dict[str, list[JSON]] = {}
+    for key, inner in value.items():
+        told.setdefault(_FOLDED[key], []).append(inner)
+    return {name: agree(values) for name, values in told.items()}
+
+
+def agree(values: Sequence[JSON]) -> JSON:
+    """What several values of one name tell together: None where they contradict each other; empty ones never do."""
+    told = [value for value in values if value is not None and value != ""]
+    if not told:
+        return values[0]
+    return told[0] if all(value == told[0] for value in told) else None
 
 
 def read_word(value: JSON) -> str | None:
@@ -160,10 +196,14 @@ def read_word(value: JSON) -> str | None:
     return None if text is None else fold_key(text)[:64]
 
 
+def unwrap(value: JSON) -> JSON:
+    """What a list holds, where it is one thing."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
 def read_wrapped_text(value: JSON) -> str | None:
     """A text, also that of `["Approved"]` and `{"name": "Approved"}`."""
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
+    value = unwrap(value)
     if isinstance(value, dict):
         inner = fold_keys(value)
         value = next((inner[name] for name in ("status", "name", "value", "text") if name in inner), None)
@@ -171,11 +211,17 @@ def read_wrapped_text(value: JSON) -> str | None:
 
 
 def read_currency(value: JSON) -> str | None:
-    """`GBP`, or LeadByte's long form as it is (`Britain (United Kingdom), Pounds`)."""
+    """`GBP`, `£`, `{"code": "GBP"}`, or LeadByte's long form as it is (`Britain (United Kingdom), Pounds`)."""
+    if isinstance(value, str) and _CURRENCY_CODE.fullmatch(value):
+        return value
+    value = unwrap(value)
+    if isinstance(value, dict):
+        inner = fold_keys(value)
+        value = next((inner[name] for name in ("code", "iso", "currency", "symbol", "name") if name in inner), None)
     text = read_text(value)
     if text is not None and _CURRENCY_CODE.fullmatch(text.upper()):
         return text.upper()
-    return text
+    return None if text is None else _SIGNS.get(text, text)
 
 
 def _parse_moment(text: str) -> datetime:
@@ -184,7 +230,7 @@ def _parse_moment(text: str) -> datetime:
     if unix := re.fullmatch(r"(\d{9,10})(\.\d{1,9}|\d{3})?", text, re.ASCII):  # the last three: milliseconds
         return datetime.fromtimestamp(int(unix[1]), tz=UTC)
     try:
-        return datetime.fromisoformat(re.sub(r" ?(UTC|GMT)$", "Z", text))
+        return datetime.fromisoformat(re.sub(r" ?(UTC|GMT|z)$", "Z", re.sub(r"^(\d{4})/(\d\d)/", r"\1-\2-", text)))
     except ValueError:
         return parsedate_to_datetime(text)
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 
 from msgspec import Struct
 
 from worker.domain.complaints import SPOKEN
 from worker.domain.lead_fields import list_filled_fields
+from worker.domain.quarantined import list_held_ids
 from worker.domain.records import LEAD_DATA, PRESENT, is_record, list_envelopes
-from worker.domain.values import JSON, Block, fold_key, fold_keys
+from worker.domain.values import JSON, Block, agree, fold_key, fold_keys
 
 DEEPEST = 32  # levels; LeadByte's replies have five
+_DEEPEST_STRING = 8  # levels down to which a string may be JSON itself
 LONGEST_INT = 18  # digits that fit bigint; a longer one stays text
 # Characters the journal keeps of a web page or other garbage, of which the beginning tells enough. JSON is never cut:
 # it could not be persisted any more. The cap on bodies (worker/leadbyte/transport.py) bounds it.
@@ -58,14 +61,16 @@ def decode_body(body: bytes) -> Decoded:
 def decode_text(text: str) -> Decoded:
     """Read a body that is text already, as the journal keeps it."""
     is_plain = text.isascii() and "\\" not in text
+    # Which lead a record is about must not depend on which of two IDs a parser takes; looking costs too much for all.
+    decoder = _DECODER if text.count('"queueId"') < 2 else _CAREFUL_DECODER  # noqa: PLR2004
     try:
-        document = _DECODER.decode(text)
+        document = decoder.decode(text)
     except (ValueError, RecursionError):
-        is_plain, document = False, _find_object(text)
+        is_plain, document = False, _find_object(text, decoder)
         if document is None:
             return Decoded(None, make_storable(text), is_json=False)
-    if isinstance(document, str) and document.lstrip().startswith("{"):
-        is_plain, document = False, _find_object(document) or document  # JSON within a JSON string
+    if '\\"' in text:
+        document = _open_strings(document, _DEEPEST_STRING)
     # Without an escape or a sign beyond ASCII no string can hold what has to be replaced, and most bodies have neither.
     if text.isascii() and "\\u" not in text:
         is_shallow = text.count("{") + text.count("[") <= DEEPEST or _is_shallow(document, DEEPEST)
@@ -75,7 +80,27 @@ def decode_text(text: str) -> Decoded:
     return Decoded(_tame(document, DEEPEST), make_storable(text), is_json=True)
 
 
-def _find_object(text: str) -> JSON:
+def _open_strings(value: JSON, depth: int) -> JSON:
+    """With the JSON opened that stands within JSON strings, as a `response` may be quoted whole."""
+    if isinstance(value, str):
+        opened = _open_string(value) if value.lstrip()[:1] in {"{", "["} else value
+        return opened if isinstance(opened, str) or not depth else _open_strings(opened, depth - 1)
+    if isinstance(value, dict) and depth:
+        return {key: _open_strings(inner, depth - 1) for key, inner in value.items()}
+    if isinstance(value, list) and depth:
+        return [_open_strings(inner, depth - 1) for inner in value]
+    return value
+
+
+def _open_string(text: str) -> JSON:
+    try:
+        document = _CAREFUL_DECODER.decode(text)
+    except (ValueError, RecursionError):
+        return text
+    return document if isinstance(document, dict | list) else text
+
+
+def _find_object(text: str, decoder: json.JSONDecoder) -> JSON:
     """The one JSON object that the text ends with; None where there is none, or something follows it.
 
     Only the first brace that may begin one is tried: an inner object of a broken one is not the answer.
@@ -84,7 +109,7 @@ def _find_object(text: str) -> JSON:
     if start is None or text[: start.start()].rstrip().endswith(("[", ",", ":")):
         return None
     try:
-        document, end = _DECODER.raw_decode(text, start.start())
+        document, end = decoder.raw_decode(text, start.start())
     except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) and not text[end:].strip() else None
@@ -93,21 +118,6 @@ def _find_object(text: str) -> JSON:
 def keep_ordinary(body: bytes) -> Decoded:
     """A body that `worker.domain.ordinary` has read, for the journal alone."""
     return Decoded(None, body.decode("ascii"), is_json=True, is_plain=True, is_ordinary=True)
-
-
-def describe_shape(document: JSON) -> str:
-    """The document with every value but status words replaced by its kind: safe to show to anybody."""
-    return json.dumps(_redact(document), ensure_ascii=False)[:OTHER_CAP]
-
-
-def _redact(value: JSON, key: str = "") -> JSON:
-    if isinstance(value, dict):
-        return {name[:40]: _redact(inner, name) for name, inner in list(value.items())[:50]}
-    if isinstance(value, list):
-        return [_redact(inner) for inner in value[:3]]
-    if key.casefold() == "status" or value is None or isinstance(value, bool):
-        return value
-    return "text" if isinstance(value, str) else "number"
 
 
 def make_storable(text: str) -> str:
@@ -138,7 +148,7 @@ def _may_hold_lead_data(text: str) -> bool:
 
 
 def _read_int(digits: str) -> int | str:
-    return int(digits) if len(digits) <= LONGEST_INT else digits
+    return int(digits) if len(digits.lstrip("-")) <= LONGEST_INT else digits
 
 
 def _read_float(digits: str) -> float | None:
@@ -165,7 +175,7 @@ def _tame(value: JSON, depth: int) -> JSON:
 
 
 def _drop_lead_data(value: JSON, *, is_inside: bool = False) -> JSON:
-    """With each lead-data block replaced by the names of its filled fields, wherever it stands in the answer.
+    """With each lead-data block replaced by the names of its filled fields (and quarantine IDs), wherever it stands.
 
     `is_inside`: within a record, where such a name can mean nothing else; outside it may be an envelope of records.
     """
@@ -183,6 +193,8 @@ def _drop_lead_data(value: JSON, *, is_inside: bool = False) -> JSON:
         for key, inner in value.items()
         if (name := fold_key(key)) not in dropped
     }
+    held = {key: ids for key, inner in value.items() if fold_key(key) in dropped and (ids := list_held_ids(inner))}
+    kept.update(held)
     told = [block[name] for name in dropped if isinstance(block[name], list | dict)]
     return {**kept, _PRESENT_NAME: _list_present(told, block)} if told else kept
 
@@ -193,6 +205,23 @@ def _list_present(told: list[JSON], block: Block) -> JSON:
     return [*sorted(names), *(before if isinstance(before, list) else [])]
 
 
+def _agree_on_names(pairs: list[tuple[str, JSON]]) -> JSON:
+    """An object; of a name that it tells twice with different values, nothing is told."""
+    block = dict(pairs)
+    if len(block) < len(pairs):
+        return {name: agree([inner for key, inner in pairs if key == name]) for name in block}
+    return block
+
+
+def _make_decoder(object_pairs_hook: Callable[[list[tuple[str, JSON]]], JSON] | None = None) -> json.JSONDecoder:
+    return json.JSONDecoder(
+        parse_int=_read_int,
+        parse_float=_read_float,
+        parse_constant=lambda _: None,
+        object_pairs_hook=object_pairs_hook,
+    )
+
+
 # Made once: `json.loads` with arguments makes a decoder for every call.
-_DECODER = json.JSONDecoder(parse_int=_read_int, parse_float=_read_float, parse_constant=lambda _: None)
+_DECODER, _CAREFUL_DECODER = _make_decoder(), _make_decoder(_agree_on_names)
 _OBJECT = re.compile(r'\{\s*["}]')

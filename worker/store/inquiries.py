@@ -27,12 +27,13 @@ _LEAD = text("""
     select v.*, l.tracked_at, w.next_poll_at, w.watched_since, w.lease_until, w.last_poll_at, w.last_note,
         w.failure_streak, w.crashes, w.not_found_since, w.lead_id is not null as watched,
         a.paused_until, a.pause_kind, a.pause_reason, l.id as row_id, clock_timestamp() as now,
-        r.next_recheck_at, r.recheck_until
+        r.next_recheck_at, r.recheck_until, o.processed_at, o.processed_raw, o.payout_pending
     from reporting.leads v
     join resolver.accounts a on a.name = v.account
     join resolver.leads l on l.account_id = a.id and l.queue_id = v.queue_id
     left join resolver.watches w on w.lead_id = l.id and not w.is_recheck
     left join resolver.rechecks r on r.lead_id = l.id
+    left join resolver.outcomes o on o.lead_id = l.id
     where v.queue_id = :queue_id and (cast(:account as text) is null or v.account = :account)
 """)
 
