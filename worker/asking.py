@@ -30,6 +30,8 @@ ANSWERS = frozenset({Meaning.TOLD, Meaning.UNKNOWN_STATUS, Meaning.NOT_FOUND})  
 # A LeadByte that is well can't be known from these; the others are of one answer alone (too large, odd encoding).
 _STRAINED_SILENCES = frozenset({Silence.TIMEOUT, Silence.CONNECTION, Silence.TLS, Silence.BROKEN})
 
+# Of answers settled at once: a transaction has a bound in time, and a worker one in memory.
+SETTLE_BYTES = 16 * 1024 * 1024
 _LEAST_ANSWER_SECONDS = 0.01
 # A lead that could not be sent for so long is handed back: its lease must outlast the request.
 LONGEST_WAIT_SECONDS = PACE_HORIZON.total_seconds() + 10
@@ -73,6 +75,7 @@ class Batch:
     moments: dict[int, float] = field(init=False, default_factory=dict)  # by lead, `time.monotonic()`
     answer_seconds: float = field(init=False, default=math.inf)  # how long the last few answers took, the slower ones
     told: list[Told] = field(init=False, default_factory=list)
+    told_bytes: int = field(init=False, default=0)
     first_told_at: float = field(init=False, default=0.0)
     was_let_in: bool = field(init=False, default=False)  # LeadByte spoke of one of these leads
 
@@ -125,6 +128,7 @@ class Batch:
             known = self.answer_seconds if self.answer_seconds < math.inf else 0.0
             self.answer_seconds = max(now - moment, 0.8 * known)
         self.told.append(told)
+        self.told_bytes += len(asked.body) if isinstance(asked, Answer) else 0
         if told.reading.meaning is Meaning.REFUSED:
             self.give_up_waiting()
         self.was_let_in = self.was_let_in or told.reading.meaning in ANSWERS
@@ -135,13 +139,17 @@ class Batch:
 
         Where the key opened the door for one lead of the batch, a refusal of another is that lead's own trouble.
         """
-        told, self.told = self.told, []
+        told, self.told, self.told_bytes = self.told, [], 0
         if not self.was_let_in:
             return told
         return [
             replace(t, reading=Reading(Meaning.FAILED, t.reading.reason)) if t.reading.meaning is Meaning.REFUSED else t
             for t in told
         ]
+
+    def holds_enough(self, most: int) -> bool:
+        """Whether its answers are many enough, or large enough, to be settled without waiting for others."""
+        return len(self.told) >= most or self.told_bytes >= SETTLE_BYTES
 
     def knows_its_trouble(self) -> bool:
         """False while a refusal may still turn out to be of one lead alone: requests are under way yet."""

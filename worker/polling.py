@@ -220,7 +220,7 @@ class _Run:
             return False
         return (
             time.monotonic() - batch.first_told_at >= SETTLE_WITHIN_SECONDS
-            or len(batch.told) >= self._poller.batch_size // 2
+            or batch.holds_enough(self._poller.batch_size // 2)
             or any(told.reading.meaning is Meaning.THROTTLED for told in batch.told)
         )
 

@@ -212,10 +212,13 @@ def _add_up(bought: list[Buyer], known: Decimal | None) -> Decimal | None:
 
 def _derive_sold(facts: Facts, state: State) -> bool | None:
     buyers, deliveries = facts.buyers or (), facts.deliveries or ()
-    # The buyer's own word outweighs that of the delivery to it.
-    declined = {id_ for buyer in buyers if buyer.declined for id_ in (buyer.id, buyer.bid) if id_ is not None}
-    if any(buyer.bought for buyer in buyers) or any(d.sold and d.buyer_id not in declined for d in deliveries):
+    if any(buyer.bought for buyer in buyers):
         return True
+    if sales := [delivery for delivery in deliveries if delivery.sold]:
+        # The buyer's own word outweighs that of the delivery to it.
+        declined = {id_ for buyer in buyers if buyer.declined for id_ in (buyer.id, buyer.bid) if id_ is not None}
+        if any(delivery.buyer_id not in declined for delivery in sales):
+            return True
     is_decided = facts.buyers is not None and all(buyer.declined for buyer in buyers)
     was_taken_back = facts.sold is True and bool(buyers or deliveries)
     if state is State.REJECTED or (state in FINAL and is_decided) or was_taken_back:

@@ -17,8 +17,8 @@ from msgspec import Struct, field
 
 from worker.domain.answers import Asked
 
-# Bytes of a decoded body. LeadByte's replies have a few thousand; a batch of 200 at the cap still fits a transaction's
-# bound and a worker's memory (with 2 MB each it took a gigabyte and never settled).
+# Bytes of a decoded body. LeadByte's replies have a few thousand; hundreds at the cap still fit into a worker's memory
+# (two hundred of 2 MB took a gigabyte).
 BODY_CAP = 256 * 1024
 CONNECT_SECONDS = 5.0  # for finding the host and being let in; never more than the request's deadline
 

@@ -75,7 +75,12 @@ def _write_texts(values: Sequence[Any]) -> str:
 
 
 def _write_moments(values: Sequence[Any]) -> str:
-    return ",".join(["NULL" if value is None else f'"{value.isoformat()}"' for value in values])
+    # Rows about one reply share its moment: the same object is written once.
+    written: dict[int, str] = {id(None): "NULL"}
+    for value in values:
+        if id(value) not in written:
+            written[id(value)] = f'"{value.isoformat()}"'
+    return ",".join([written[id(value)] for value in values])
 
 
 def _write_lists(values: Sequence[Any]) -> str:

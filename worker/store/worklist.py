@@ -90,12 +90,12 @@ def attempt_replies(connection: Connection, limit: int, *, suspects: bool = Fals
     One that was cut short MOST_ATTEMPTS times is parked instead, and its lead with it.
     """
     rows = connection.execute(_ATTEMPT, {"limit": limit, "suspects": suspects, "most_attempts": MOST_ATTEMPTS}).all()
-    parked = [row.reply_id for row in rows if row.parked_because is not None]
+    parked = [reply_id for reply_id, _, because in rows if because is not None]
     if parked:
         why = f"parked: persisting a reply was cut short {MOST_ATTEMPTS} times in a row; `redrive` tries again"
         connection.execute(_PARK_LEADS, {"reply_ids": parked, "reason": why})
-    attempted = [row for row in rows if row.parked_because is None]
-    return Attempt([row.reply_id for row in attempted], sorted({row.lead_id for row in attempted}), parked)
+    attempted = [(reply_id, lead_id) for reply_id, lead_id, because in rows if because is None]
+    return Attempt([reply_id for reply_id, _ in attempted], sorted({lead_id for _, lead_id in attempted}), parked)
 
 
 def unpark_replies(connection: Connection, lead_ids: Sequence[int]) -> None:
