@@ -26,7 +26,7 @@ CHECKS = (*UNCHECKED, ("unpersisted", "reply_id", "replies"))
 DELETES = "".join(f"\n    delete from resolver.{table} where lead_id in (select id from gone);" for table in CHILDREN)
 FUNCTION = f"""
 create function resolver.forget_leads() returns trigger
-language plpgsql set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin{DELETES}
     return null;
 end $$
