@@ -47,7 +47,7 @@ def poll(client: LeadByteClient) -> Callable[[Account], Asked]:
 
 
 def test_the_key_goes_into_the_query_or_the_header_and_nowhere_else(poll: Callable[[Account], Asked]) -> None:
-    with serve(always(encode(JSON_OK))) as server:
+    with serve(always(encode(JSON_OK), keeps=True)) as server:
         poll(make_account(server.url, _ODD_KEY, "query"))
         poll(make_account(server.url, _ODD_KEY, "header"))
     in_query, in_header = (head.decode() for head in server.requests)

@@ -247,7 +247,7 @@ def test_two_windows_do_not_meet(transport: Transport) -> None:
 def test_what_is_no_request_is_broken_and_spoils_no_other(
     window: Window, url: str, fetch: Callable[..., Asked]
 ) -> None:
-    with serve(always(encode(JSON_OK))) as server:
+    with serve(always(encode(JSON_OK), keeps=True)) as server:
         window.open_lane(1, 2)
         window.add(1, [Request(0, url), Request(1, server.url)])
         answers = {tag: asked for _, tag, asked in take_all(window)}
