@@ -168,3 +168,17 @@ def test_a_cut_answer_is_never_read_as_if_it_were_whole(document: JSON, at: int)
     cut = body[: min(at, len(body) - 1)]
     if isinstance(document, dict | list):
         assert not decode_text(cut).is_json
+
+
+def test_a_refusal_explained_by_a_block_with_lead_data_reads_the_same_from_the_journal() -> None:
+    within: JSON = {"response": {"code": -8, "rejectionId": 5, "lead": {"email": "someone@example.org"}}}
+    record: JSON = {
+        "queueId": QUEUE_ID,
+        "status": "Rejected",
+        "response": {"code": -8, "response": "-", "info": within},
+    }
+    decoded = decode_text(json.dumps({"status": "Success", "records": [record]}))
+    kept, cut = prepare_for_journal(decoded, keep_lead_data=False)
+    again = decode_text(kept)
+    assert cut == "lead data"
+    assert classify_reply(QUEUE_ID, 200, again.document) == classify_reply(QUEUE_ID, 200, decoded.document)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from worker.domain.records import LEAD_DATA
+from worker.domain.records import LEAD_DATA, PRESENT
 from worker.domain.values import JSON, Block, fold_keys, read_flag, read_int, read_text, read_word
 
 ERROR_WORDS = frozenset({"error", "errors", "failed", "fail", "failure"})
@@ -23,6 +23,8 @@ NO_WORDS = "status Error without a message"
 LONGEST_SENTENCE = 300  # characters; more plain text is a page, not a word to us
 LONGEST_NOISE = 20_000  # characters of text that are looked at
 _MOST_WORDS = 6
+# A block with any of these is about the consumer, also as the journal keeps it: nothing in it is said to us.
+_ABOUT_THE_LEAD = frozenset({*LEAD_DATA, PRESENT})
 _DEEPEST = 3
 # What PHP prints before or instead of an answer; the names of files and variables in it are no words to us.
 _DIAGNOSTIC = re.compile(
@@ -113,7 +115,7 @@ def _say(value: JSON, depth: int) -> Iterator[str]:
         for item in spoken if depth else ():
             yield from (f"{about}{word}" for word in _say(item, depth - 1))
         if not spoken and depth:
-            for name, item in islice(inner.items(), 5) if inner.keys().isdisjoint(LEAD_DATA) else ():
+            for name, item in islice(inner.items(), 5) if inner.keys().isdisjoint(_ABOUT_THE_LEAD) else ():
                 yield from (f"{name}: {word}" if not name.isdecimal() else word for word in _say(item, depth - 1))
     elif (text := read_text(value)) is not None:
         yield text
