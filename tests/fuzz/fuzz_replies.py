@@ -175,8 +175,8 @@ def check_body(body: bytes, http_status: int) -> str:
 
 
 def _is_elsewhere(document: Any) -> bool:
-    """Whether the planted address stands where no reply has lead data (a fault moved it into a name, say)."""
-    return any(
+    """Whether the planted address stands where no lead data does (a fault moved it, or cut away all around it)."""
+    return isinstance(document, str) or any(
         key not in {"lead", "data", "email"} and "someone@" in str(holder[key]) for holder, key in _walk(document)
     )
 
