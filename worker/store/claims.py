@@ -29,7 +29,7 @@ PACE_HORIZON = timedelta(seconds=5)
 # Moments to send at are reserved at most this far ahead, and only for requests that have room to leave: a moment that
 # passes unused is lost to the budget, one used later breaks it, and one reserved before a pause falls into the pause.
 MOMENTS_AHEAD = timedelta(seconds=0.3)
-# A claim that got the last free permit must not hold two hundred leads that could be asked about by others.
+# A claim that got the last free permit must not hold a thousand leads that could be asked about by others.
 LEADS_A_PERMIT = 25
 # Requests arrive a few milliseconds sooner or later than they were sent: at the whole rate a second would now and then
 # see one too many.
