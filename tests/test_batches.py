@@ -17,6 +17,11 @@ from worker.store.claims import Claim, ClaimedLead
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
+@pytest.fixture(autouse=True)
+def no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "SETTLE_WITHIN_SECONDS", 3600)
+
+
 def open_batch(leads: int) -> Batch:
     watch = PolledLead(State.QUEUED, NOW, 0, None, None)
     claimed = tuple(ClaimedLead(n, f"queue-id-{n}", watch, None) for n in range(leads))
@@ -27,18 +32,42 @@ def open_batch(leads: int) -> Batch:
 def test_answers_are_enough_once_they_are_many() -> None:
     batch = open_batch(3)
     batch.take_answer(0, Answer(200, b"{}"))
-    assert not batch.holds_enough(2)
+    assert not batch.is_ripe(2)
     batch.take_answer(1, Answer(200, b"{}"))
-    assert batch.holds_enough(2)
+    assert batch.is_ripe(2)
 
 
 def test_large_answers_are_enough_before_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "SETTLE_BYTES", 1000)
-    batch = open_batch(3)
+    batch = open_batch(4)
     batch.take_answer(0, Answer(200, b"x" * 600))
-    assert not batch.holds_enough(100)
+    assert not batch.is_ripe(100)
     batch.take_answer(1, Answer(200, b"x" * 600))
-    assert batch.holds_enough(100)
+    assert batch.is_ripe(100)
     batch.hand_over()
     batch.take_answer(2, Answer(200, b"x" * 600))
-    assert not batch.holds_enough(100)
+    assert not batch.is_ripe(100)
+
+
+def test_answers_are_enough_when_there_are_no_others_to_wait_for() -> None:
+    batch = open_batch(1)
+    batch.take_answer(0, Answer(200, b"{}"))
+    assert batch.is_ripe(100)
+
+
+def test_a_refusal_waits_for_what_is_under_way_since_it_may_be_of_one_lead_alone() -> None:
+    batch = open_batch(2)
+    batch.waiting.clear()  # both are under way
+    batch.take_answer(0, Answer(403, b"{}"))
+    assert not batch.is_ripe(1)
+    batch.take_answer(1, Answer(403, b"{}"))
+    assert batch.is_ripe(1)
+
+
+def test_a_plea_to_wait_is_heeded_at_once() -> None:
+    batch = open_batch(3)
+    batch.take_answer(0, Answer(429, b""))
+    assert batch.is_ripe(100)
+    batch.hand_over()
+    batch.take_answer(1, Answer(200, b"{}"))
+    assert not batch.is_ripe(100)

@@ -135,9 +135,9 @@ def test_leads_behind_hanging_ones_are_handed_back_unasked(engine: Engine, monke
         polled = poll_account(Poller(engine, client, {account.name: account}, policy, batch_size=8), account)
         client.close()
     assert polled is not None
-    assert (polled.failed, polled.lost) == (2, 0)
+    assert (polled.failed, polled.lost) == (4, 0)  # as many as might be under way at once
     with transaction(engine) as connection:
         rows = connection.execute(
             text("select polls, failures, next_poll_at <= clock_timestamp() as due, claim_id from resolver.watches")
         ).all()
-    assert sorted(tuple(row) for row in rows) == [(0, 0, True, None)] * 6 + [(1, 1, False, None)] * 2
+    assert sorted(tuple(row) for row in rows) == [(0, 0, True, None)] * 4 + [(1, 1, False, None)] * 4

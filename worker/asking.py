@@ -5,7 +5,6 @@ Neighbours: `worker.polling` claims and asks, `worker.settlement` writes down; `
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from worker.domain.classify import Meaning, Reading, classify_reply
 from worker.domain.ordinary import glance_at_reply, read_ordinary
 from worker.leadbyte.client import Question
 from worker.leadbyte.wire import Decoded, decode_body, keep_ordinary
-from worker.store.claims import MOMENTS_AHEAD, PACE_HORIZON, Claim, ClaimedLead
+from worker.store.claims import PACE_HORIZON, Claim, ClaimedLead
 
 ACCOUNT_TROUBLE = frozenset({Meaning.THROTTLED, Meaning.REFUSED})
 ANSWERS = frozenset({Meaning.TOLD, Meaning.UNKNOWN_STATUS, Meaning.NOT_FOUND})  # LeadByte let us in, and spoke
@@ -30,9 +29,10 @@ ANSWERS = frozenset({Meaning.TOLD, Meaning.UNKNOWN_STATUS, Meaning.NOT_FOUND})  
 # A LeadByte that is well can't be known from these; the others are of one answer alone (too large, odd encoding).
 _STRAINED_SILENCES = frozenset({Silence.TIMEOUT, Silence.CONNECTION, Silence.TLS, Silence.BROKEN})
 
+# Answers wait at most this long for others to be settled with: a statement costs the same for one as for hundreds.
+SETTLE_WITHIN_SECONDS = 0.25
 # Of answers settled at once: a transaction has a bound in time, and a worker one in memory.
 SETTLE_BYTES = 16 * 1024 * 1024
-_LEAST_ANSWER_SECONDS = 0.01
 # A lead that could not be sent for so long is handed back: its lease must outlast the request.
 LONGEST_WAIT_SECONDS = PACE_HORIZON.total_seconds() + 10
 
@@ -72,45 +72,46 @@ class Batch:
     reads_facts: bool = True  # False: of an ordinary verdict only that it is one
     unanswered: dict[int, ClaimedLead] = field(init=False)
     waiting: deque[ClaimedLead] = field(init=False)
-    moments: dict[int, float] = field(init=False, default_factory=dict)  # by lead, `time.monotonic()`
-    answer_seconds: float = field(init=False, default=math.inf)  # how long the last few answers took, the slower ones
+    permits: int = field(init=False)  # of the account's concurrency, as Postgres has them, see `worker.lane`
     told: list[Told] = field(init=False, default_factory=list)
     told_bytes: int = field(init=False, default=0)
     first_told_at: float = field(init=False, default=0.0)
     was_let_in: bool = field(init=False, default=False)  # LeadByte spoke of one of these leads
+    troubles: set[Meaning] = field(init=False, default_factory=set)  # of the account, in answers not settled yet
 
     def __post_init__(self) -> None:
         """All leads of the claim are still to be answered."""
+        self.permits = self.claim.permits
         self.unanswered = {lead.lead_id: lead for lead in self.claim.leads}
         self.waiting = deque(lead for lead in self.claim.leads if lead.send_after is None)
 
     def list_questions(self) -> list[Question]:
         """One a lead that has its moment by the claim, which counts from when the database's clock was read."""
         return [
-            Question(lead.lead_id, lead.queue_id, self.read_at + lead.send_after.total_seconds())
+            self._make_question(lead, self.read_at + lead.send_after.total_seconds())
             for lead in self.claim.leads
             if lead.send_after is not None
         ]
 
-    def count_room(self) -> int:
-        """How many of those that wait could leave in time, if they had moments: as far as permits are free then."""
-        turns = 1 + int(MOMENTS_AHEAD.total_seconds() / max(self.answer_seconds, _LEAST_ANSWER_SECONDS))
-        return min(self.claim.permits * turns - len(self.unanswered) + len(self.waiting), len(self.waiting))
-
     def take_waiting(self, moments: Sequence[float]) -> list[Question]:
-        """One question for each of these moments of `time.monotonic()`."""
+        """One question for each of these moments of `time.monotonic()`, as far as leads wait."""
         leads = [self.waiting.popleft() for _ in moments[: len(self.waiting)]]
-        self.moments.update((lead.lead_id, at) for lead, at in zip(leads, moments, strict=False))
-        return [Question(lead.lead_id, lead.queue_id, at) for lead, at in zip(leads, moments, strict=False)]
+        return [self._make_question(lead, at) for lead, at in zip(leads, moments, strict=False)]
 
-    def put_back(self, questions: Sequence[Question]) -> None:
-        """These could not be sent: they wait again."""
-        self.waiting.extend(self.unanswered[question.tag] for question in questions)
+    def _make_question(self, lead: ClaimedLead, send_at: float) -> Question:
+        return Question(lead.lead_id, lead.queue_id, send_at, self.claim.id)
 
-    def give_up_overdue(self) -> None:
-        """Those that have waited too long are not asked about this time."""
-        if time.monotonic() - self.read_at > LONGEST_WAIT_SECONDS:
-            self.give_up_waiting()
+    def put_back(self, question: Question) -> None:
+        """It could not be sent: the lead waits again."""
+        self.waiting.append(self.unanswered[question.tag])
+
+    def count_lacking(self) -> int:
+        """How many permits more it could use."""
+        return len(self.unanswered) - self.permits
+
+    def is_overdue(self) -> bool:
+        """Whether leads that still wait have waited too long to be asked about this time."""
+        return time.monotonic() - self.read_at > LONGEST_WAIT_SECONDS
 
     def give_up_waiting(self) -> None:
         """Those that wait are not asked about this time."""
@@ -121,14 +122,12 @@ class Batch:
         """Read one answer and keep it until it is settled."""
         received_at = self.claimed_at + timedelta(seconds=time.monotonic() - self.read_at)
         told = _read_answer(self.unanswered.pop(lead_id), asked, received_at, reads_facts=self.reads_facts)
-        now = time.monotonic()
         if not self.told:
-            self.first_told_at = now
-        if (moment := self.moments.pop(lead_id, None)) is not None:
-            known = self.answer_seconds if self.answer_seconds < math.inf else 0.0
-            self.answer_seconds = max(now - moment, 0.8 * known)
+            self.first_told_at = time.monotonic()
         self.told.append(told)
         self.told_bytes += len(asked.body) if isinstance(asked, Answer) else 0
+        if told.reading.meaning in ACCOUNT_TROUBLE:
+            self.troubles.add(told.reading.meaning)
         if told.reading.meaning is Meaning.REFUSED:
             self.give_up_waiting()
         self.was_let_in = self.was_let_in or told.reading.meaning in ANSWERS
@@ -140,6 +139,7 @@ class Batch:
         Where the key opened the door for one lead of the batch, a refusal of another is that lead's own trouble.
         """
         told, self.told, self.told_bytes = self.told, [], 0
+        self.troubles.clear()
         if not self.was_let_in:
             return told
         return [
@@ -147,13 +147,24 @@ class Batch:
             for t in told
         ]
 
-    def holds_enough(self, most: int) -> bool:
-        """Whether its answers are many enough, or large enough, to be settled without waiting for others."""
-        return len(self.told) >= most or self.told_bytes >= SETTLE_BYTES
+    def is_ripe(self, most: int) -> bool:
+        """Whether its answers are settled now: all are there, or enough, or one has waited, or it brings trouble."""
+        if not self.unanswered:
+            return True
+        # A refusal may still turn out to be of one lead alone, while requests are under way.
+        if not self.told or Meaning.REFUSED in self.troubles:
+            return False
+        return (
+            len(self.told) >= most
+            or self.told_bytes >= SETTLE_BYTES
+            or Meaning.THROTTLED in self.troubles
+            or time.monotonic() - self.first_told_at >= SETTLE_WITHIN_SECONDS
+        )
 
-    def knows_its_trouble(self) -> bool:
-        """False while a refusal may still turn out to be of one lead alone: requests are under way yet."""
-        return not (self.unanswered and any(t.reading.meaning is Meaning.REFUSED for t in self.told))
+
+def tell_of_account(told: Sequence[Told]) -> bool:
+    """Whether any of these says something of the account rather than of its lead."""
+    return any(t.is_strained or t.reading.meaning in ACCOUNT_TROUBLE for t in told)
 
 
 def ends_the_batch(asked: Asked) -> bool:

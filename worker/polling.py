@@ -15,21 +15,21 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from worker.accounts import Account
-from worker.asking import Batch, ends_the_batch
+from worker.asking import SETTLE_WITHIN_SECONDS, Batch, Told, ends_the_batch, tell_of_account
 from worker.domain.classify import Meaning
 from worker.domain.decide import Policy
 from worker.errors import DatabaseUnavailable, SettingsError
 from worker.failpoints import reach
+from worker.lane import Lane, Lanes
 from worker.leadbyte.client import LeadByteClient
 from worker.reserving import RESERVE_AGAIN_SECONDS, Reserver, find_budget
-from worker.retrying import retry_while_unavailable
 from worker.schedule_book import ChooseSchedule
-from worker.settlement import Polled, hand_back, settle
-from worker.store.claims import LEADS_A_PERMIT, claim_due_leads
+from worker.settlement import Polled, Settled, hand_back, settle
+from worker.settling_thread import MOST_HANDED_IN, SettlingThread
+from worker.store.claims import claim_due_leads
 from worker.store.db import read_clock, transaction
+from worker.store.settling import Release
 
-# Answers wait at most this long for others to be settled with: a statement costs the same for one as for hundreds.
-SETTLE_WITHIN_SECONDS = 0.25
 # How soon to look again at an account that had nothing to claim, while requests of others are under way.
 CLAIM_AGAIN_SECONDS = 0.25
 SUSPECTS_A_TURN = 20
@@ -79,12 +79,13 @@ def poll_account(poller: Poller, account: Account, *, suspects: bool = False) ->
 
 
 class _Run:
-    """The batches under way in this process: one lane of the window each, named by the claim's id."""
+    """The lanes under way in this process, and the thread that settles what is answered in them."""
 
     def __init__(self, poller: Poller, accounts: Sequence[Account], may_go_on: Callable[[], bool]) -> None:
         self._poller, self._accounts, self._may_go_on = poller, list(accounts), may_go_on
         self._window = poller.client.open_window(ends_the_batch)
-        self._batches: dict[int, Batch] = {}
+        self._settling = SettlingThread(self._settle)
+        self._lanes = Lanes()
         self._claim_again_at: dict[str, float] = {}
         self._reserver = Reserver(poller.engine)
         self._over_at: float | None = None
@@ -92,15 +93,15 @@ class _Run:
     def close(self) -> None:
         """Forget what is still under way; nothing is, unless an error ended the run."""
         self._window.close()
+        self._settling.close()
 
     def poll_all(self) -> Iterator[Polled]:
         """Keep the window full until nothing is due."""
         while True:
             self._fill_window()
-            if not self._batches:
+            if not self._is_busy():
                 return
-            self._send_waiting()
-            yield from self._take_answers()
+            yield from self._go_on()
 
     def poll_suspects(self) -> Iterator[Polled]:
         """Leads that may have killed their workers, each alone."""
@@ -112,37 +113,57 @@ class _Run:
 
     def drain(self) -> Iterator[Polled]:
         """Wait for what is under way, and settle it."""
-        while self._batches:
-            self._send_waiting()
-            yield from self._take_answers()
+        while self._is_busy():
+            yield from self._go_on()
 
     def claim(self, account: Account, *, suspects: bool = False) -> bool:
         """Claim one batch and put its questions into the window; False if there was none to claim."""
-        batch = self._open_batch(account, suspects=suspects)
+        lane = self._lanes.find_open(account) or self._lanes.make(account)
+        batch = self._open_batch(lane, suspects=suspects)
         if batch is None:
             return False
         reach("poll.after_claim", (lead.queue_id for lead in batch.claim.leads))
+        lane.add(batch)
         try:
-            self._window.add(account, batch.claim.id, batch.list_questions(), batch.claim.permits)
+            self._window.add(account, lane.id, batch.list_questions(), lane.count_permits())
         except SettingsError as error:
+            lane.drop(batch)
             hand_back(self._poller.engine, batch, str(error))
             return False
-        self._batches[batch.claim.id] = batch
+        self._lanes.keep(lane)
         return True
 
-    def _open_batch(self, account: Account, *, suspects: bool) -> Batch | None:
+    def _open_batch(self, lane: Lane, *, suspects: bool) -> Batch | None:
+        account, size = lane.account, self._poller.batch_size
         with transaction(self._poller.engine) as connection:
             now, read_at = read_clock(connection), time.monotonic()
-            size = self._poller.batch_size
-            claim = claim_due_leads(connection, account.name, find_budget(account), now, size, suspects=suspects)
+            claim = claim_due_leads(
+                connection, account.name, find_budget(account), now, size, ours=lane.count_held(), suspects=suspects
+            )
         return None if claim is None else Batch(account, claim, now, read_at, self._poller.reads_facts)
+
+    def _is_busy(self) -> bool:
+        return bool(self._lanes or self._settling)
+
+    def _go_on(self) -> Iterator[Polled]:
+        if not self._lanes:
+            yield from self._take_settled(at_most_left=0)  # it frees permits, and some of it may be due again
+            return
+        self._send_waiting()
+        self._take_answers()
+        for lane in self._lanes:
+            for batch in list(lane.batches.values()):
+                if batch.is_ripe(self._poller.batch_size // 2):
+                    yield from self._hand_in(lane, batch)
+        yield from self._take_settled()
 
     def _fill_window(self) -> None:
         for account in self._list_fillable():
             now = time.monotonic()
             # With nothing under way there is nobody to wait for: what had no permit free a moment ago has one now.
-            is_time = not self._batches or now >= self._claim_again_at.get(account.name, 0.0)
-            if is_time and self._has_room(account):
+            is_time = not self._is_busy() or now >= self._claim_again_at.get(account.name, 0.0)
+            lane = self._lanes.find_open(account)
+            if is_time and (lane is None or lane.wants_more()):
                 found = self._try_to_claim(account)
                 self._claim_again_at[account.name] = 0.0 if found else now + CLAIM_AGAIN_SECONDS
 
@@ -150,7 +171,7 @@ class _Run:
         try:
             return self.claim(account)
         except DatabaseUnavailable:
-            if self._batches:
+            if self._is_busy():
                 return False  # the answers under way are waited for, and Postgres with them
             raise
 
@@ -160,90 +181,70 @@ class _Run:
             if self._may_go_on():
                 return self._accounts
             self._over_at = time.monotonic()
-        awaited = {b.account.name for b in self._batches.values() if b.read_at <= self._over_at}
+        awaited = self._lanes.list_awaited(self._over_at)
         return [account for account in self._accounts if account.name not in awaited] if awaited else []
-
-    def _has_room(self, account: Account) -> bool:
-        """Whether the account's next batch is claimed now: before it is needed, so that the window is never empty."""
-        ours = self._list_batches(account)
-        # Slow answers: it takes more permits than one batch has to use the budget.
-        if not ours or (len(ours) == 1 and ours[0].waiting and not ours[0].count_room()):
-            return True
-        # A batch that is smaller than it could be took all that the budget allows for the next seconds.
-        waiting, newest = sum(len(batch.unanswered) for batch in ours), ours[-1].claim
-        is_full = len(newest.leads) >= min(self._poller.batch_size, newest.permits * LEADS_A_PERMIT)
-        return waiting <= (self._poller.batch_size if is_full else len(newest.leads) // 2)
 
     def _send_waiting(self) -> None:
         """Have those sent that wait for a moment, as far as there is room and the budget has moments near enough."""
-        for account in self._accounts:
-            batches = [batch for batch in self._list_batches(account) if batch.waiting]
-            for batch in batches:
-                batch.give_up_overdue()
-            rooms = [(batch, room) for batch in batches if (room := batch.count_room()) > 0]
-            if rooms and self._reserver.may_reserve(account):
-                self._reserve(account, rooms)
+        for lane in self._lanes.list_open():
+            lane.give_up_waiting(overdue_only=True)
+            room = lane.count_room()
+            if room > 0 and self._reserver.may_reserve(lane.account):
+                self._reserve(lane, room)
 
-    def _reserve(self, account: Account, rooms: Sequence[tuple[Batch, int]]) -> None:
-        moments, reserved = self._reserver.reserve(account, sum(room for _, room in rooms))
+    def _reserve(self, lane: Lane, room: int) -> None:
+        moments, reserved = self._reserver.reserve(lane.account, room)
         if reserved.is_paused:
-            self._stop(account)
-        for batch, room in rooms:
-            if reserved.is_used_up:
-                batch.give_up_waiting()
-            questions, moments = batch.take_waiting(moments[:room]), moments[room:]
-            try:
-                self._window.add(account, batch.claim.id, questions, batch.claim.permits)
-            except SettingsError:  # the next claim says so, and pauses the account
-                batch.put_back(questions)
-                batch.give_up_waiting()
+            self._stop(lane.account)
+            return
+        if reserved.is_used_up:
+            lane.give_up_waiting()
+        questions = lane.take_waiting(moments)
+        try:
+            self._window.add(lane.account, lane.id, questions, lane.count_permits())
+        except SettingsError:  # the next claim says so, and pauses the account
+            lane.put_back(questions)
+            lane.give_up_waiting()
 
-    def _list_batches(self, account: Account) -> list[Batch]:
-        return [batch for batch in self._batches.values() if batch.account.name == account.name]
-
-    def _take_answers(self) -> Iterator[Polled]:
+    def _take_answers(self) -> None:
         if not len(self._window):
             time.sleep(RESERVE_AGAIN_SECONDS)  # all wait for their moments
-        for lane, lead_id, asked in self._window.take(SETTLE_WITHIN_SECONDS):
-            batch = self._batches[lane]
-            if batch.take_answer(lead_id, asked).reading.meaning is Meaning.THROTTLED:
-                self._stop(batch.account)
-        for batch in list(self._batches.values()):
-            if self._is_ripe(batch):
-                yield self._settle(batch)
+        for lane_id, question, asked in self._window.take(SETTLE_WITHIN_SECONDS):
+            lane = self._lanes[lane_id]
+            if lane.take_answer(question, asked).reading.meaning is Meaning.THROTTLED:
+                self._stop(lane.account)
 
-    def _is_ripe(self, batch: Batch) -> bool:
-        """Whether its answers are settled now: all are there, or enough, or one has waited, or it brings trouble."""
-        if not batch.unanswered:
-            return True
-        if not batch.told or not batch.knows_its_trouble():
-            return False
-        return (
-            time.monotonic() - batch.first_told_at >= SETTLE_WITHIN_SECONDS
-            or batch.holds_enough(self._poller.batch_size // 2)
-            or any(told.reading.meaning is Meaning.THROTTLED for told in batch.told)
-        )
-
-    def _settle(self, batch: Batch) -> Polled:
+    def _hand_in(self, lane: Lane, batch: Batch) -> Iterator[Polled]:
         told = batch.hand_over()
-        names = [t.lead.queue_id for t in told]
-        reach("poll.before_settle", names)
+        self._settling.hand_in(batch, told, lane.release(batch))
+        if not lane.batches:
+            self._window.forget(lane.id)
+            self._lanes.forget(lane)
+        # What tells of the account is heeded before anything more is asked.
+        yield from self._take_settled(at_most_left=0 if tell_of_account(told) else MOST_HANDED_IN)
+
+    def _take_settled(self, at_most_left: int = MOST_HANDED_IN) -> Iterator[Polled]:
+        for account, settled in self._settling.take_settled(at_most_left):
+            self._claim_again_at[account.name] = 0.0
+            if settled.is_paused:
+                self._stop(account)
+            yield settled.polled
+
+    def _settle(self, batch: Batch, told: Sequence[Told], release: Release) -> Settled:
         poller = self._poller
-        settled = retry_while_unavailable(
-            lambda: settle(
-                poller.engine, poller.policy, batch, told, poller.choose_schedule, keep_lead_data=poller.keep_lead_data
-            )
+        return settle(
+            poller.engine,
+            poller.policy,
+            batch,
+            told,
+            release,
+            poller.choose_schedule,
+            keep_lead_data=poller.keep_lead_data,
         )
-        reach("poll.after_settle", names)
-        if not batch.unanswered:
-            del self._batches[batch.claim.id]
-            self._window.forget(batch.claim.id)
-        if settled.is_paused:
-            self._stop(batch.account)
-        return settled.polled
 
     def _stop(self, account: Account) -> None:
         """Send nothing more of this account: it was paused, by an answer of ours or of another worker's."""
-        for batch in self._list_batches(account):
-            self._window.stop(batch.claim.id)
-            batch.give_up_waiting()
+        lane = self._lanes.stop(account)
+        if lane is not None:
+            self._window.stop(lane.id)
+            lane.give_up_waiting()

@@ -26,7 +26,7 @@ from worker.store.ticks import (
     TICK_EVERY,
     count_live_claims,
     has_unpersisted,
-    read_longest_wait,
+    read_backlog,
     take_duty,
 )
 
@@ -36,7 +36,10 @@ log = structlog.get_logger(__name__)
 # other queues; long, so that Celery's share of a lead stays small.
 SLICE_SECONDS = 5.0
 LOOK_EVERY_SECONDS = 0.5
-LONGEST_WAIT = timedelta(seconds=1)  # of an answer for its persistence, before polling gives way to it
+# Of an answer for its persistence, before polling gives way to it: where nobody persists, and where somebody does, but
+# can't keep up. With the first alone LeadByte would be asked nothing as long as all persist.
+LONGEST_WAIT = timedelta(seconds=1)
+LONGEST_WAIT_ATTENDED = timedelta(seconds=3)
 MOST_POLL_HINTS = 8  # a tick; a worker takes up the next batch by itself while there is due work
 
 
@@ -116,30 +119,32 @@ class PollTurn:
         self._engine = engine
         self._until = time.monotonic() + SLICE_SECONDS
         self._look_at = time.monotonic() + LOOK_EVERY_SECONDS
-        self._hint_at = 0.0
-        self.gave_way = False
+        self._persist_at = 0.0
 
     def may_go_on(self) -> bool:
         """False once the slice is over, or answers have waited for a process to persist them: all may be polling."""
         now = time.monotonic()
         if self._look_at <= now < self._until:
             self._look_at = now + LOOK_EVERY_SECONDS
-            self.gave_way = self._must_give_way()
-            self._until = now if self.gave_way else self._until
+            self._until = now if self._must_give_way() else self._until
         return now < self._until
 
     def _must_give_way(self) -> bool:
         try:
             with transaction(self._engine) as connection:
-                waited = read_longest_wait(connection)
+                backlog = read_backlog(connection)
         except DatabaseUnavailable:
             return True  # nothing can be claimed either; what is under way is settled when Postgres is back
-        return waited is not None and waited > LONGEST_WAIT
+        return backlog.waited > (LONGEST_WAIT_ATTENDED if backlog.is_attempted else LONGEST_WAIT)
 
-    def may_hint(self) -> bool:
+    def may_hint_at_persisting(self) -> bool:
         """Whether the last hint was long enough ago: one persists all that waits, however many batches that is."""
         now = time.monotonic()
-        if now < self._hint_at:
+        if now < self._persist_at:
             return False
-        self._hint_at = now + LOOK_EVERY_SECONDS
+        self._persist_at = now + LOOK_EVERY_SECONDS
         return True
+
+    def is_over(self) -> bool:
+        """Whether it has ended before the work: the next turn can go on with what is left at once."""
+        return time.monotonic() >= self._until

@@ -29,7 +29,7 @@ from worker.store.db import read_clock, transaction
 from worker.store.drift import UnknownWord, note_unknown_words
 from worker.store.leads import Move, move_leads
 from worker.store.rechecks import end_rechecks
-from worker.store.settling import JournalEntry, count_polls, journal_replies, release_permits, settle_polls
+from worker.store.settling import JournalEntry, Release, count_polls, journal_replies, release_permits, settle_polls
 
 log = structlog.get_logger(__name__)
 _jitter = random.Random()  # noqa: S311 - jitter needs no secrecy
@@ -64,6 +64,7 @@ def settle(
     policy: Policy,
     batch: Batch,
     told: Sequence[Told],
+    release: Release,
     choose_schedule: ChooseSchedule | None = None,
     *,
     keep_lead_data: bool = False,
@@ -75,6 +76,7 @@ def settle(
         policy: how patient to be with a lead, and the schedule of those that have none of their own.
         batch: the claim they belong to.
         told: the answers.
+        release: what becomes of its permits.
         choose_schedule: the schedule of one lead, by which it is asked about again while it is open.
         keep_lead_data: whether the journal keeps it.
 
@@ -100,7 +102,7 @@ def settle(
             count_polls(connection, name, polled.polled, polled.failed, now)
         is_paused = mind_account(connection, name, claim, ours, now)
         first_seen = note_unknown_words(connection, name, _list_unknown_words(ours), now)
-        release_permits(connection, claim, left=len(batch.unanswered))
+        release_permits(connection, claim, release)
     for word in first_seen:
         log.warning("unknown_status_seen", account=name, word=word)
     log.info("polls_settled", account=name, claim=claim.id, **asdict(polled))
@@ -117,7 +119,7 @@ def hand_back(engine: Engine, batch: Batch, reason: str) -> None:
         ]
         settle_polls(connection, batch.claim, untouched, now)
         pause(connection, batch.account.name, PauseKind.KEY, reason, now + PROBE_INTERVAL)
-        release_permits(connection, batch.claim, left=0)
+        release_permits(connection, batch.claim, Release())
 
 
 def _choose_policy(policy: Policy, choose_schedule: ChooseSchedule | None, account: str, told: Told) -> Policy:

@@ -99,12 +99,12 @@ def poll() -> str:
     total, turn = Polled(), PollTurn(runtime.open_process_engine())
     for polled in poll_while_due(runtime.make_poller(), turn.may_go_on):
         total += polled
-        if polled.journalled and turn.may_hint():
+        if polled.journalled and turn.may_hint_at_persisting():
             _hint(persist)
     if total.journalled:
         _hint(persist)
-    if turn.gave_way:
-        _hint(poll)  # there may be due work left
+    if turn.is_over():
+        _hint(poll)  # there may be due work left, and nobody else has permits for it
     return (
         f"polled:{total.polled} final:{total.final} waiting:{total.waiting} "
         f"failed:{total.failed} abandoned:{total.abandoned}"

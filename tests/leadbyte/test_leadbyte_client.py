@@ -108,23 +108,23 @@ def test_each_answer_is_of_the_lead_that_was_asked_about(client: LeadByteClient)
     assert answers == {n: Answer(200, b"lead-%d" % n) for n in range(100)}
 
 
-def test_claims_of_several_accounts_share_a_window_and_each_keeps_its_key(client: LeadByteClient) -> None:
+def test_lanes_of_several_accounts_share_a_window_and_each_keeps_its_key(client: LeadByteClient) -> None:
     def speak(conversation: Conversation) -> None:
         while head := conversation.read_request():
             conversation.send(encode(head.split()[1]))
 
     with serve(speak) as server, closing(client.open_window()) as window:
-        for claim_id in (1, 2):
-            questions = [Question(n, f"lead-{claim_id}-{n}") for n in range(20)]
-            window.add(make_account(server.url, f"planted-{claim_id}"), claim_id, questions, 3)
+        for lane in (1, 2):
+            questions = [Question(n, f"lead-{lane}-{n}") for n in range(20)]
+            window.add(make_account(server.url, f"planted-{lane}"), lane, questions, 3)
         window.add(make_account(server.url, "rotated-1"), 1, [Question(20, "lead-1-20")], 3)
         taken = take_all(window)
     expected = {(1, n): Answer(200, b"/apiqueue/lead-1-%d?key=***" % n) for n in range(21)}
     expected |= {(2, n): Answer(200, b"/apiqueue/lead-2-%d?key=***" % n) for n in range(20)}
-    assert {(claim_id, tag): asked for claim_id, tag, asked in taken} == expected
+    assert {(lane, tag): asked for lane, tag, asked in taken} == expected
 
 
-def test_a_claim_that_was_stopped_asks_nothing_more(client: LeadByteClient) -> None:
+def test_a_lane_that_was_stopped_asks_nothing_more(client: LeadByteClient) -> None:
     with serve(always(encode(JSON_OK), keeps=True)) as server, closing(client.open_window()) as window:
         account = make_account(server.url)
         window.add(account, 1, [Question(n, f"lead-{n}", time.monotonic() + 600) for n in range(3)], 1)
@@ -139,7 +139,7 @@ def test_a_claim_that_was_stopped_asks_nothing_more(client: LeadByteClient) -> N
 def take_all(window: PollWindow) -> list[tuple[int, int, Asked]]:
     taken = []
     while len(window):
-        taken += window.take(60)
+        taken += [(lane, question.tag, asked) for lane, question, asked in window.take(60)]
     return taken
 
 

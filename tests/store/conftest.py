@@ -45,6 +45,7 @@ def claim(engine: Engine) -> Callable[..., Claim | None]:
         rate: float = 1000.0,
         concurrency: int = 50,
         limit: int = 100,
+        ours: int = 0,
         suspects: bool = False,
         per_day: int | None = None,
         at: datetime | None = None,
@@ -52,7 +53,7 @@ def claim(engine: Engine) -> Callable[..., Claim | None]:
         with transaction(engine) as connection:
             now = at or read_clock(connection)
             return claim_due_leads(
-                connection, account, Budget(rate, concurrency, per_day), now, limit, suspects=suspects
+                connection, account, Budget(rate, concurrency, per_day), now, limit, ours=ours, suspects=suspects
             )
 
     return take

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from worker.store.claims import LEADS_A_PERMIT, PACE_HORIZON, Claim
 from worker.store.db import transaction
-from worker.store.settling import release_permits
+from worker.store.settling import Release, release_permits
 
 Sql = Callable[..., list[tuple[Any, ...]]]
 Take = Callable[..., Claim | None]
@@ -92,12 +92,12 @@ def test_a_claim_takes_as_many_slots_as_the_account_bears_just_now(claim: Take, 
     taken = claim(rate=10, concurrency=8)
     assert taken is not None
     assert len(taken.leads) == 5 * 5 + 1  # five seconds ahead at half the rate
-    assert taken.permits == 2  # half of half the concurrency
+    assert taken.permits == 4  # half the concurrency
 
 
 def test_a_claim_with_few_permits_takes_few_leads(claim: Take, make_due: MakeDue) -> None:
     make_due(100)
-    taken = claim(concurrency=2)
+    taken = claim(concurrency=1)
     assert taken is not None
     assert (taken.permits, len(taken.leads)) == (1, LEADS_A_PERMIT)
 
@@ -146,7 +146,7 @@ def test_a_row_held_by_another_transaction_does_not_hold_up_a_claim(
 
 def test_a_claim_has_moments_for_those_alone_that_can_leave_at_once(claim: Take, make_due: MakeDue) -> None:
     make_due(50)
-    taken = claim(rate=20.0, concurrency=6)
+    taken = claim(rate=20.0, concurrency=3)
     assert taken is not None
     assert len(taken.leads) == 50
     waits = [lead.send_after.total_seconds() for lead in taken.leads if lead.send_after is not None]
@@ -188,13 +188,36 @@ def test_concurrent_claims_never_hold_more_permits_than_the_account_has(
     assert 0 < sum(taken.permits for taken in claims) <= concurrency
 
 
+def test_a_claim_without_a_free_permit_shares_those_that_its_process_holds(claim: Take, make_due: MakeDue) -> None:
+    make_due(8)
+    first = claim(concurrency=2, limit=4)
+    assert first is not None
+    second = claim(concurrency=2, ours=2)
+    assert second is not None
+    assert (second.permits, len(second.leads), second.bearable) == (0, 4, 1.0)
+    assert all(lead.send_after is None for lead in second.leads)
+
+
+def test_a_claim_says_how_many_of_the_permits_held_leadbyte_bears_just_now(
+    claim: Take, make_due: MakeDue, sql: Sql
+) -> None:
+    make_due(8)
+    first = claim(concurrency=8, limit=4)
+    assert first is not None
+    assert (first.permits, first.bearable) == (4, 1.0)
+    sql("update resolver.accounts set rate_share = 0.25")
+    second = claim(concurrency=8, ours=4)
+    assert second is not None
+    assert (second.permits, second.bearable) == (0, 0.5)
+
+
 def test_permits_come_back_when_a_claim_is_closed(claim: Take, make_due: MakeDue, engine: Engine) -> None:
     make_due(4)
     first = claim(concurrency=1, limit=2)
     assert first is not None
     assert claim(concurrency=1) is None
     with transaction(engine) as connection:
-        release_permits(connection, first, left=0)
+        release_permits(connection, first, Release())
     assert claim(concurrency=1) is not None
 
 

@@ -18,7 +18,7 @@ from worker.store.claims import Claim
 from worker.store.db import read_clock, transaction
 from worker.store.leads import Move, move_leads
 from worker.store.rescue import MOST_CRASHES, rescue_expired_leases
-from worker.store.settling import JournalEntry, count_polls, journal_replies, release_permits, settle_polls
+from worker.store.settling import JournalEntry, Release, count_polls, journal_replies, release_permits, settle_polls
 
 Sql = Callable[..., list[tuple[Any, ...]]]
 Take = Callable[..., Claim | None]
@@ -128,9 +128,24 @@ def test_requests_are_counted_in_steps_of_ten_seconds(engine: Engine, sql: Sql) 
 
 def test_a_closed_claim_leaves_its_unsettled_leads_to_the_rescue(engine: Engine, claimed: Claim, sql: Sql) -> None:
     with transaction(engine) as connection:
-        release_permits(connection, claimed, left=0)
+        release_permits(connection, claimed, Release())
     assert sql("select count(*) from resolver.claims") == [(0,)]
     assert read_watch(sql, "claim_id") == (claimed.id,)
+
+
+@pytest.mark.parametrize(("left", "kept"), [(1, [1]), (0, [])])
+def test_permits_pass_on_to_an_heir_once_however_often_that_is_done(
+    engine: Engine, claimed: Claim, sql: Sql, left: int, kept: list[int]
+) -> None:
+    sql("update resolver.claims set permits = 5")
+    (heir,) = sql(
+        "insert into resolver.claims (account_id, permits, lease_until)"
+        " select account_id, 2, lease_until from resolver.claims returning id"
+    )[0]
+    for _ in range(2):  # the second time as after a commit whose confirmation was lost
+        with transaction(engine) as connection:
+            release_permits(connection, claimed, Release(left=left, freed=5 - left, heir=heir, passed_on=3))
+    assert [permits for (permits,) in sql("select permits from resolver.claims order by id")] == [*kept, 5]
 
 
 @pytest.mark.usefixtures("claimed")

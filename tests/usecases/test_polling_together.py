@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
-from worker import polling
+from worker import asking
 from worker.accounts import Account
 from worker.domain.backoff import LadderSchedule
 from worker.domain.decide import Policy
@@ -113,7 +113,7 @@ def test_batches_follow_each_other_until_nothing_is_due(
 def test_suspects_are_polled_one_by_one_after_the_others(
     poller: Poller, make_due: Callable[..., None], sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(polling, "SETTLE_WITHIN_SECONDS", PATIENCE)  # a batch is settled as one, however slowly it came
+    monkeypatch.setattr(asking, "SETTLE_WITHIN_SECONDS", PATIENCE)  # a batch is settled as one, however slowly it came
     make_due("sandbox", "sandbox-approved-#", 5)
     sql("update resolver.watches set crashes = 2 where queue_id in ('sandbox-approved-1', 'sandbox-approved-2')")
     assert [polled.final for polled in poll_for(poller)] == [3, 1, 1]

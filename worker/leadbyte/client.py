@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from itertools import count
 from urllib.parse import quote
 
 from msgspec import Struct, field
@@ -25,11 +26,12 @@ _LONG = 60.0  # an answer or the deadline comes sooner
 
 
 class Question(Struct, frozen=True, gc=False):
-    """One queue ID to ask about; `tag` comes back with the answer."""
+    """One queue ID to ask about: comes back with its answer, as it is. `tag` and `claim_id` are the caller's."""
 
     tag: int
     queue_id: str
     send_at: float = field(default_factory=time.monotonic)  # `time.monotonic()` before which it may not leave
+    claim_id: int = 0
 
 
 class LeadByteClient:
@@ -40,7 +42,7 @@ class LeadByteClient:
         self._timeout_seconds = timeout_seconds
 
     def open_window(self, stop_after: Callable[[Asked], bool] = never_stop) -> PollWindow:
-        """For any number of claims at once; an answer for which `stop_after` holds ends its claim's asking."""
+        """For any number of lanes at once; an answer for which `stop_after` holds ends its lane's asking."""
         return PollWindow(self._transport.open_window(timeout_seconds=self._timeout_seconds, stop_after=stop_after))
 
     def poll(
@@ -54,8 +56,8 @@ class LeadByteClient:
         with closing(self.open_window(stop_after)) as window:
             window.add(account, 0, questions, parallel)
             while len(window):
-                for _, tag, asked in window.take(_LONG):
-                    yield tag, asked
+                for _, question, asked in window.take(_LONG):
+                    yield question.tag, asked
 
     def close(self) -> None:
         """Close idle connections."""
@@ -63,41 +65,45 @@ class LeadByteClient:
 
 
 class PollWindow:
-    """Questions of several claims under way at once. See `worker.leadbyte.transport.Window`."""
+    """Questions of several lanes under way at once. See `worker.leadbyte.transport.Window`."""
 
     def __init__(self, window: Window) -> None:
         self._window = window
-        self._spellings: dict[int, list[bytes]] = {}  # of each claim's key
+        self._spellings: dict[int, list[bytes]] = {}  # of each lane's key
+        self._asked: dict[int, Question] = {}
+        self._tags = count()
 
-    def add(self, account: Account, claim_id: int, questions: Sequence[Question], parallel: int) -> None:
-        """Have `GET /apiqueue/{queueId}` asked for each question, `parallel` of the claim's at once.
+    def add(self, account: Account, lane: int, questions: Sequence[Question], parallel: int) -> None:
+        """Have `GET /apiqueue/{queueId}` asked for each question, `parallel` of the lane's at once.
 
         The documented place of the key is the query; whether the header works too is unknown (LeadByte, "API Queue").
-        SettingsError if the account's key can't be read: nothing of the claim is asked then.
+        SettingsError if the account's key can't be read: none of these is asked then.
         """
         key = account.read_key()
-        requests = [_build_request(account, key, question) for question in questions]
-        # The key may have been rotated since the claim's first questions.
-        known = self._spellings.get(claim_id, [])
-        self._spellings[claim_id] = list(dict.fromkeys([*known, *list_spellings(key.get_secret_value())]))
-        self._window.open_lane(claim_id, parallel)
-        self._window.add(claim_id, requests)
+        by_tag = dict(zip(self._tags, questions, strict=False))
+        requests = [_build_request(account, key, tag, question) for tag, question in by_tag.items()]
+        # The key may have been rotated since the lane's first questions.
+        known = self._spellings.get(lane, [])
+        self._spellings[lane] = list(dict.fromkeys([*known, *list_spellings(key.get_secret_value())]))
+        self._asked.update(by_tag)
+        self._window.open_lane(lane, parallel)
+        self._window.add(lane, requests)
 
-    def take(self, timeout_seconds: float) -> list[tuple[int, int, Asked]]:
-        """(claim, tag, answer) of what has ended; waits at most this long for the first."""
+    def take(self, timeout_seconds: float) -> list[tuple[int, Question, Asked]]:
+        """(lane, question, answer) of what has ended; waits at most this long for the first."""
         return [
-            (claim_id, tag, take_key_out(asked, self._spellings[claim_id]))
-            for claim_id, tag, asked in self._window.take(timeout_seconds)
+            (lane, self._asked.pop(tag), take_key_out(asked, self._spellings[lane]))
+            for lane, tag, asked in self._window.take(timeout_seconds)
         ]
 
-    def stop(self, claim_id: int) -> None:
-        """Ask nothing more of this claim; what was not sent comes back as `Silence.UNSENT`."""
-        self._window.stop_lane(claim_id)
+    def stop(self, lane: int) -> None:
+        """Ask nothing more in this lane; what was not sent comes back as `Silence.UNSENT`."""
+        self._window.stop_lane(lane)
 
-    def forget(self, claim_id: int) -> None:
-        """The last of the claim's answers has been taken, and nothing more will be added."""
-        self._window.stop_lane(claim_id)
-        self._spellings.pop(claim_id, None)
+    def forget(self, lane: int) -> None:
+        """The last of the lane's answers has been taken, and nothing more will be added."""
+        self._window.stop_lane(lane)
+        self._spellings.pop(lane, None)
 
     def __len__(self) -> int:
         """Questions added and not yet taken."""
@@ -108,11 +114,11 @@ class PollWindow:
         self._window.close()
 
 
-def _build_request(account: Account, key: SecretStr, question: Question) -> Request:
+def _build_request(account: Account, key: SecretStr, tag: int, question: Question) -> Request:
     url = f"{account.base_url}/apiqueue/{quote(question.queue_id, safe='')}"
     secret = key.get_secret_value()
     return Request(
-        tag=question.tag,
+        tag=tag,
         url=f"{url}?key={quote(secret, safe='')}" if account.auth == "query" else url,
         headers={"X_KEY": secret} if account.auth == "header" else {},
         send_at=question.send_at,

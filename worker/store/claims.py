@@ -74,20 +74,22 @@ class Claim:
     """A batch of leads under one lease. `id` is the fencing token; `permits` requests may be under way at once.
 
     `probe_until` set: it was made under a pause whose time was up, to see whether the trouble is over; meanwhile the
-    pause has been prolonged until then.
+    pause has been prolonged until then. `bearable`: the share of all permits given out that LeadByte bears just now.
     """
 
     id: int
     permits: int
     leads: tuple[ClaimedLead, ...]
     probe_until: datetime | None = None
+    bearable: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """Moments to send at: the first, the time between two, how many at most; and requests at once.
+    """Moments to send at: the first, the time between two, how many at most; and permits to give out.
 
-    `soon`: how many of the moments are so near that they may be reserved now.
+    `soon`: how many of the moments are so near that they may be reserved now. `concurrency`: requests at once that
+    LeadByte bears just now, of everybody together.
     """
 
     start: datetime
@@ -95,6 +97,7 @@ class Slots:
     most: int
     permits: int
     soon: int
+    concurrency: int
 
 
 # The row lock makes claims of one account take turns, which is what makes its budget hold over all workers.
@@ -151,7 +154,14 @@ TAKE_SLOTS = text("""
 
 
 def claim_due_leads(
-    connection: Connection, account: str, budget: Budget, now: datetime, limit: int, *, suspects: bool = False
+    connection: Connection,
+    account: str,
+    budget: Budget,
+    now: datetime,
+    limit: int,
+    *,
+    ours: int = 0,
+    suspects: bool = False,
 ) -> Claim | None:
     """Claim up to `limit` due leads of the account, as far as its budget and pause allow; None if there are none.
 
@@ -161,6 +171,7 @@ def claim_due_leads(
         budget: of the account, over all workers.
         now: by the database's clock.
         limit: of leads.
+        ours: permits that the caller holds already, by other claims: these leads may share them.
         suspects: claim one lead that lost its lease SUSPECT_CRASHES times, instead of ordinary ones.
     """
     row = connection.execute(LOCK_ACCOUNT, {"name": account, "now": now}).one_or_none()
@@ -172,23 +183,25 @@ def claim_due_leads(
         pause_until_tomorrow(connection, account, budget.requests_per_day, now)
         return None
     slots = find_slots(row, budget, held, now)
-    if slots.most <= 0 or slots.permits <= 0:
+    free = max(0, slots.permits)
+    if slots.most <= 0 or free + ours <= 0:
         return None
     hold = PROBE_HOLDS.get(row.pause_kind)
     probe_until = now + hold if hold is not None else None
-    most = 1 if suspects or probe_until is not None else min(limit, slots.most, slots.permits * LEADS_A_PERMIT)
+    most = 1 if suspects or probe_until is not None else min(limit, slots.most, (free + ours) * LEADS_A_PERMIT)
     values = {"account": row.id, "claim": row.claim, "now": now, "until": now + LEASE, "suspects": suspects}
     leads = connection.execute(_CLAIM_LEADS, {**values, "oldest": most - most // 2, "newest": most // 2}).all()
     if not leads:
         return None
-    permits = min(slots.permits, len(leads))
+    permits = min(free, len(leads))
     connection.execute(_OPEN_CLAIM, {**values, "permits": permits})
     # A probe has its moment at once, since no other may be reserved under the pause.
     moments = min(permits, slots.soon) if probe_until is None else 1
     taken = {"next_slot_at": slots.start + moments * slots.gap, "requests_today": row.requests_today + moments}
     connection.execute(TAKE_SLOTS, {**taken, "account": row.id, "now": now, "paused_until": probe_until})
     waits = [slots.start - now + n * slots.gap if n < moments else None for n in range(len(leads))]
-    return Claim(row.claim, permits, tuple(map(_read_lead, leads, waits)), probe_until)
+    bearable = min(1.0, slots.concurrency / max(1, held + permits))
+    return Claim(row.claim, permits, tuple(map(_read_lead, leads, waits)), probe_until, bearable)
 
 
 def find_slots(row: Row[tuple[object, ...]], budget: Budget, held: int, now: datetime) -> Slots:
@@ -204,7 +217,7 @@ def find_slots(row: Row[tuple[object, ...]], budget: Budget, held: int, now: dat
     soon = min(most, _count_moments(now + MOMENTS_AHEAD - start, rate))
     concurrency = max(1, round(budget.concurrency * row.rate_share))
     # Half of the concurrency at most: should this worker die, its permits are lost until the lease has run out.
-    return Slots(start, gap, most, min(concurrency - held, -(-concurrency // 2)), soon)
+    return Slots(start, gap, most, concurrency - held, soon, concurrency)
 
 
 def _count_moments(ahead: timedelta, rate: float) -> int:

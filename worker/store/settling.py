@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from msgspec import Struct
+from msgspec.structs import asdict
 from sqlalchemy import Connection, text
 
 from worker.domain.decide import Step
@@ -26,6 +27,18 @@ class JournalEntry(Struct, frozen=True, gc=False):
     http_status: int
     body: str
     cut: str | None
+
+
+class Release(Struct, frozen=True, gc=False):
+    """What becomes of a claim's permits: it has `left` leads to be answered, and needs `freed` of them no more.
+
+    Of these `passed_on` go to the claim `heir`, which is of the same process, and the others to whoever comes.
+    """
+
+    left: int = 0
+    freed: int = 0
+    heir: int | None = None
+    passed_on: int = 0
 
 
 _STEP_COLUMNS = {
@@ -69,8 +82,17 @@ _SETTLE = text(f"""
     returning w.lead_id
 """)
 
-_CLOSE_CLAIM = text("delete from resolver.claims where id = :claim")
-_KEEP_PERMITS = text("update resolver.claims set permits = :left where id = :claim and permits > :left")
+# What is freed passes on in the same statement, and only if it was freed just now: doing it again does nothing.
+_BEQUEATH = """
+    update resolver.claims set permits = permits + :passed_on
+    where id = :heir and :passed_on > 0 and exists (select from freed)
+"""
+_CLOSE_CLAIM = text(f"with freed as (delete from resolver.claims where id = :claim returning id) {_BEQUEATH}")
+_FREE_PERMITS = text(f"""
+    with freed as (
+        update resolver.claims set permits = :left where id = :claim and permits > :left returning id
+    ) {_BEQUEATH}
+""")
 
 _JOURNAL = text(f"""
     with s as (select * from {unnest(_REPLY_COLUMNS, "u")}),
@@ -120,12 +142,11 @@ def count_polls(connection: Connection, account: str, polls: int, failures: int,
     connection.execute(_COUNT_POLLS, {"account": account, "polls": polls, "failures": failures, "now": now})
 
 
-def release_permits(connection: Connection, claim: Claim, *, left: int) -> None:
-    """Give back the permits that the `left` leads still to be answered don't need; with none left, the claim itself.
+def release_permits(connection: Connection, claim: Claim, release: Release) -> None:
+    """Give back the permits that the leads still to be answered don't need; with none left, the claim itself.
 
     Leads of the claim that were not settled stay leased until the rescue.
     """
-    if left == 0:
-        connection.execute(_CLOSE_CLAIM, {"claim": claim.id})
-    elif left < claim.permits:
-        connection.execute(_KEEP_PERMITS, {"claim": claim.id, "left": left})
+    if release.left == 0 or release.freed:
+        statement = _FREE_PERMITS if release.left else _CLOSE_CLAIM
+        connection.execute(statement, {"claim": claim.id, **asdict(release)})

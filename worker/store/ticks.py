@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
@@ -10,6 +11,15 @@ from sqlalchemy import Connection, text
 TICK_EVERY = timedelta(milliseconds=700)
 SWEEP_EVERY = timedelta(seconds=10)
 LEARN_EVERY = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How long ago the oldest reply came that is not persisted yet, and whether somebody is persisting it now."""
+
+    waited: timedelta = timedelta(0)
+    is_attempted: bool = False
+
 
 _TAKE = text("""
     insert into resolver.ticks (duty, at) values (:duty, :now)
@@ -21,9 +31,10 @@ _LIVE_CLAIMS = text("""
     where c.lease_until > :now group by a.name
 """)
 _UNPERSISTED = text("select exists (select from resolver.unpersisted where parked_because is null)")
-_LONGEST_WAIT = text("""
-    select clock_timestamp() - received_at from resolver.replies
-    where id = (select min(reply_id) from resolver.unpersisted where parked_because is null)
+_OLDEST = text("""
+    select clock_timestamp() - r.received_at as waited, u.attempts > 0 as is_attempted
+    from resolver.unpersisted u join resolver.replies r on r.id = u.reply_id
+    where u.reply_id = (select min(reply_id) from resolver.unpersisted where parked_because is null)
 """)
 _LAST = text("select at from resolver.ticks where duty = :duty")
 
@@ -49,7 +60,7 @@ def has_unpersisted(connection: Connection) -> bool:
     return bool(connection.execute(_UNPERSISTED).scalar_one())
 
 
-def read_longest_wait(connection: Connection) -> timedelta | None:
-    """How long ago the oldest reply came that is not persisted yet."""
-    waited: timedelta | None = connection.execute(_LONGEST_WAIT).scalar_one_or_none()
-    return waited
+def read_backlog(connection: Connection) -> Backlog:
+    """What waits to be persisted."""
+    row = connection.execute(_OLDEST).one_or_none()
+    return Backlog() if row is None else Backlog(row.waited, row.is_attempted)

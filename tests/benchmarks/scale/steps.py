@@ -13,7 +13,7 @@ from worker.results import persist_replies
 from worker.scheduling import plan_hints
 from worker.store.claims import Budget, Claim, claim_due_leads
 from worker.store.db import read_clock, transaction
-from worker.store.settling import JournalEntry, journal_replies, release_permits, settle_polls
+from worker.store.settling import JournalEntry, Release, journal_replies, release_permits, settle_polls
 
 ACCOUNT = "bench"
 BATCH = 100  # half of a claim's size, so that a thousand leads make several
@@ -59,7 +59,7 @@ def _settle(engine: Engine, claim: Claim) -> None:
         assert len(settle_polls(connection, claim, steps, now)) == BATCH
         entries = [JournalEntry(lead.lead_id, now, 200, _write_reply(lead.queue_id), None) for lead in claim.leads]
         journal_replies(connection, claim, entries)
-        release_permits(connection, claim, left=0)
+        release_permits(connection, claim, Release())
 
 
 def _persist(engine: Engine) -> None:

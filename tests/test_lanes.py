@@ -1,0 +1,146 @@
+"""Lanes: how the batches of one account share permits and room, and when the next one is claimed."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from worker.accounts import Account
+from worker.asking import Batch
+from worker.domain.answers import NoAnswer, Silence
+from worker.domain.decide import PolledLead
+from worker.domain.lifecycle import State
+from worker.lane import Lane, Lanes
+from worker.leadbyte.client import Question
+from worker.store.claims import Claim, ClaimedLead
+from worker.store.settling import Release
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+ACCOUNT = Account("sandbox", "http://127.0.0.1:1", "query", 5.0, 4)
+OTHER = Account("other", "http://127.0.0.1:1", "query", 5.0, 4)
+
+
+def open_batch(claim_id: int, leads: int, permits: int, *, with_moment: int = 0, bearable: float = 1.0) -> Batch:
+    watch = PolledLead(State.QUEUED, NOW, 0, None, None)
+    claimed = tuple(
+        ClaimedLead(claim_id * 1000 + n, f"lead-{n}", watch, timedelta(0) if n < with_moment else None)
+        for n in range(leads)
+    )
+    return Batch(ACCOUNT, Claim(claim_id, permits, claimed, None, bearable), NOW, time.monotonic())
+
+
+def open_lane(*batches: Batch) -> Lane:
+    lane = Lane(0, ACCOUNT)
+    for batch in batches:
+        lane.add(batch)
+    return lane
+
+
+def answer(lane: Lane, batch: Batch, count: int, *, took: float = 0.0) -> None:
+    """The first leads of the batch that are to be answered are."""
+    for lead_id in list(batch.unanswered)[:count]:
+        if batch.waiting and batch.waiting[0].lead_id == lead_id:
+            batch.waiting.popleft()
+        question = Question(lead_id, "lead", time.monotonic() - took, batch.claim.id)
+        lane.take_answer(question, NoAnswer(Silence.BROKEN))
+
+
+def test_a_batch_without_permits_of_its_own_uses_those_of_the_one_before_it() -> None:
+    first, second = open_batch(1, 10, permits=4, with_moment=10), open_batch(2, 10, permits=0)
+    lane = open_lane(first, second)
+    assert (lane.count_held(), lane.count_permits()) == (4, 4)
+    answer(lane, first, 9, took=1.0)
+    assert lane.count_room() == 3  # one is still under way
+    questions = lane.take_waiting([time.monotonic()] * 3)
+    assert [question.claim_id for question in questions] == [2, 2, 2]
+
+
+def test_the_oldest_batch_is_asked_about_first() -> None:
+    lane = open_lane(open_batch(1, 2, permits=2), open_batch(2, 2, permits=2))
+    assert [question.claim_id for question in lane.take_waiting([0.0, 0.1, 0.2])] == [1, 1, 2]
+
+
+def test_what_could_not_be_sent_waits_again_in_its_own_batch() -> None:
+    first, second = open_batch(1, 1, permits=1), open_batch(2, 1, permits=1)
+    lane = open_lane(first, second)
+    questions = lane.take_waiting([0.0, 0.1])
+    lane.put_back(questions)
+    assert ([*first.waiting], [*second.waiting]) == ([*first.unanswered.values()], [*second.unanswered.values()])
+
+
+def test_permits_that_a_batch_needs_no_more_pass_on_to_the_one_that_lacks_most() -> None:
+    first = open_batch(1, 10, permits=8)
+    second, third = open_batch(2, 5, permits=4), open_batch(3, 9, permits=0)
+    lane = open_lane(first, second, third)
+    answer(lane, first, 7)
+    assert lane.release(first) == Release(left=3, freed=5, heir=3, passed_on=5)
+    assert [batch.permits for batch in (first, second, third)] == [3, 4, 5]
+
+
+def test_permits_that_nobody_lacks_are_given_back() -> None:
+    first, second = open_batch(1, 6, permits=6), open_batch(2, 4, permits=2)
+    lane = open_lane(first, second)
+    answer(lane, first, 6)
+    assert lane.release(first) == Release(left=0, freed=6, heir=2, passed_on=2)
+    assert lane.count_held() == 4
+
+
+def test_permits_of_the_last_batch_are_given_back() -> None:
+    alone = open_batch(1, 3, permits=2)
+    lane = open_lane(alone)
+    answer(lane, alone, 2)
+    assert lane.release(alone) == Release(left=1, freed=1, heir=1, passed_on=0)
+    answer(lane, alone, 1)
+    assert lane.release(alone) == Release(left=0, freed=1, heir=1, passed_on=0)
+    assert not lane.batches
+
+
+@pytest.mark.parametrize(("bearable", "permits"), [(1.0, 8), (0.5, 4), (0.01, 1)])
+def test_of_the_permits_held_as_many_are_used_as_leadbyte_bears_now(bearable: float, permits: int) -> None:
+    lane = open_lane(open_batch(1, 20, permits=8), open_batch(2, 20, permits=0, bearable=bearable))
+    assert lane.count_permits() == permits
+
+
+def test_quick_answers_make_room_for_more_than_one_request_a_permit() -> None:
+    batch = open_batch(1, 100, permits=4)
+    lane = open_lane(batch)
+    assert lane.count_room() == 4  # how long answers take is not known yet
+    answer(lane, batch, 1, took=0.09)
+    assert lane.count_room() == 16  # within three tenths of a second each permit is free three times more
+
+
+def test_the_next_batch_is_claimed_when_half_of_the_last_one_is_left() -> None:
+    batch = open_batch(1, 20, permits=2)
+    lane = open_lane(batch)
+    answer(lane, batch, 9)
+    assert not lane.wants_more()
+    answer(lane, batch, 1)
+    assert lane.wants_more()
+
+
+def test_the_next_batch_is_claimed_when_all_of_the_last_one_are_under_way_and_answers_are_slow() -> None:
+    batch = open_batch(1, 20, permits=20, with_moment=10)
+    lane = open_lane(batch)
+    assert lane.wants_more()
+    lane.add(open_batch(2, 20, permits=0))
+    assert not lane.wants_more()  # without a permit it only waits
+
+
+def test_a_lane_that_was_stopped_comes_to_its_end_beside_the_next_one() -> None:
+    lanes = Lanes()
+    first = lanes.make(ACCOUNT)
+    first.add(open_batch(1, 2, permits=2))
+    lanes.keep(first)
+    assert lanes.find_open(ACCOUNT) is first
+    assert lanes.find_open(OTHER) is None
+    assert lanes.stop(ACCOUNT) is first
+    assert lanes.stop(ACCOUNT) is None
+    second = lanes.make(ACCOUNT)
+    second.add(open_batch(2, 2, permits=2))
+    lanes.keep(second)
+    lanes.forget(first)
+    assert (list(lanes), lanes.list_open(), lanes[second.id]) == ([second], [second], second)
+    lanes.forget(second)
+    assert (len(lanes), lanes.list_open()) == (0, [])

@@ -1,0 +1,124 @@
+"""Answers are settled by a thread of their own: polling goes on meanwhile, and stops where it must wait."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from threading import Event
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import Engine
+
+from worker.accounts import Account
+from worker.domain.backoff import LadderSchedule, Schedule
+from worker.domain.decide import Policy
+from worker.leadbyte.choice import open_transport
+from worker.leadbyte.client import LeadByteClient
+from worker.polling import Poller, poll_while_due
+from worker.sandbox import SandboxClient, SandboxSettings, running_sandbox
+from worker.settlement import Polled
+
+Sql = Callable[..., list[tuple[Any, ...]]]
+BATCH, CONCURRENCY = 20, 5
+PATIENCE = 60.0
+
+
+@pytest.fixture
+def box() -> Iterator[SandboxClient]:
+    with running_sandbox(SandboxSettings(latency_seconds=0.002)) as client:
+        yield client
+
+
+@pytest.fixture(params=["requests", "curl"])
+def poller(engine: Engine, box: SandboxClient, request: pytest.FixtureRequest) -> Iterator[Poller]:
+    account = Account("sandbox", box.base_url, "query", 1000.0, CONCURRENCY, SecretStr("sandbox-key"))
+    client = LeadByteClient(open_transport(request.param), timeout_seconds=PATIENCE)
+    policy = Policy(timedelta(days=7), timedelta(hours=1), LadderSchedule())
+    yield Poller(engine, client, {"sandbox": account}, policy, batch_size=BATCH)
+    client.close()
+
+
+@pytest.fixture
+def make_due(sql: Sql) -> Callable[..., None]:
+    def track(pattern: str, count: int) -> None:
+        sql("select track_lead('sandbox', replace(%s, '#', n::text)) from generate_series(1, %s) n", pattern, count)
+        sql("update resolver.watches set next_poll_at = clock_timestamp() - interval '1 s'")
+
+    return track
+
+
+def count_polls(box: SandboxClient) -> int:
+    return int(box.calls()["by_kind"].get("poll", 0))
+
+
+def wait_until(is_so: Callable[[], bool]) -> bool:
+    until = time.monotonic() + PATIENCE
+    while not is_so():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def test_requests_go_on_while_answers_are_being_settled(
+    poller: Poller, box: SandboxClient, make_due: Callable[..., None]
+) -> None:
+    went_on: list[bool] = []
+
+    def choose_slowly(*_: Any, **__: Any) -> Schedule:
+        """A settlement that comes to its end only once all have been asked about."""
+        if not went_on:
+            went_on.append(wait_until(lambda: count_polls(box) == BATCH))
+        return LadderSchedule()
+
+    make_due("sandbox-queued-#", BATCH)
+    slow = replace(poller, choose_schedule=choose_slowly)
+    assert sum(poll_while_due(slow, lambda: True), start=Polled()) == Polled(polled=BATCH, waiting=BATCH)
+    assert went_on == [True]
+
+
+def test_polling_waits_where_too_many_answers_are_not_settled_yet(
+    poller: Poller, box: SandboxClient, make_due: Callable[..., None]
+) -> None:
+    may_settle, asked = Event(), []
+
+    def choose_late(*_: Any, **__: Any) -> Schedule:
+        if not may_settle.is_set():
+            time.sleep(0.5)  # in which it would go on if it could
+            asked.append(count_polls(box))
+            may_settle.set()
+        return LadderSchedule()
+
+    make_due("sandbox-queued-#", 10 * BATCH)
+    slow = replace(poller, choose_schedule=choose_late)
+    polled = sum(poll_while_due(slow, lambda: True), start=Polled())
+    assert polled == Polled(polled=10 * BATCH, waiting=10 * BATCH)
+    assert asked[0] < 5 * BATCH
+
+
+def test_batches_that_share_permits_never_have_more_under_way_than_the_account_may(
+    poller: Poller, box: SandboxClient, make_due: Callable[..., None], sql: Sql
+) -> None:
+    make_due("sandbox-approved-#", 10 * BATCH)
+    total = Polled()
+    for polled in poll_while_due(poller, lambda: True):
+        total += polled
+        held = sql("select coalesce(sum(permits), 0) from resolver.claims")
+        assert held[0][0] <= CONCURRENCY
+    assert total == Polled(polled=10 * BATCH, final=10 * BATCH, journalled=10 * BATCH)
+    assert box.calls()["by_account"]["sandbox"]["peak_concurrency"] <= CONCURRENCY
+    assert sql("select count(*) from resolver.claims") == [(0,)]
+
+
+def test_an_error_of_a_settlement_ends_the_polling(poller: Poller, make_due: Callable[..., None], sql: Sql) -> None:
+    def choose_wrongly(*_: Any, **__: Any) -> Schedule:
+        raise ValueError("planted")
+
+    make_due("sandbox-queued-#", BATCH)
+    with pytest.raises(ValueError, match="planted"):
+        list(poll_while_due(replace(poller, choose_schedule=choose_wrongly), lambda: True))
+    assert sql("select count(*) from resolver.watches where claim_id is not null") == [(BATCH,)]  # for the rescue

@@ -1,0 +1,157 @@
+"""One account's batches under way in this process: they share its permits, its room for requests, and its stop.
+
+Each claim brings permits of the account's concurrency. Here they belong to all batches together, and pass from one that
+ends to another: the last leads of a batch would otherwise leave most of its permits idle while they are waited for.
+Neighbours: `worker.asking` knows a batch, `worker.polling` fills lanes and empties them, `worker.store.claims`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from itertools import count
+
+from worker.accounts import Account
+from worker.asking import Batch, Told
+from worker.domain.answers import Asked
+from worker.leadbyte.client import Question
+from worker.store.claims import MOMENTS_AHEAD
+from worker.store.settling import Release
+
+_LEAST_ANSWER_SECONDS = 0.01
+
+
+class Lane:
+    """The batches of one account whose requests are under way together. `id` names the window's lane."""
+
+    def __init__(self, id_: int, account: Account) -> None:
+        self.id, self.account = id_, account
+        self.batches: dict[int, Batch] = {}  # by claim, the oldest first
+        self._answer_seconds = math.inf  # how long the last few answers took, the slower ones
+        self._bearable = 1.0
+
+    def add(self, batch: Batch) -> None:
+        """A claim more."""
+        self.batches[batch.claim.id] = batch
+        self._bearable = batch.claim.bearable
+
+    def count_held(self) -> int:
+        """The permits that we hold."""
+        return sum(batch.permits for batch in self.batches.values())
+
+    def count_permits(self) -> int:
+        """How many requests may be under way at once: of the permits that we hold, those that LeadByte bears now."""
+        return max(1, int(self.count_held() * self._bearable))
+
+    def count_unanswered(self) -> int:
+        """Leads still to be answered."""
+        return sum(len(batch.unanswered) for batch in self.batches.values())
+
+    def count_room(self) -> int:
+        """How many of those that wait could leave in time, if they had moments: as far as permits are free then."""
+        waiting = sum(len(batch.waiting) for batch in self.batches.values())
+        turns = 1 + int(MOMENTS_AHEAD.total_seconds() / max(self._answer_seconds, _LEAST_ANSWER_SECONDS))
+        return min(self.count_permits() * turns - self.count_unanswered() + waiting, waiting)
+
+    def wants_more(self) -> bool:
+        """Whether the next batch is claimed now: before it is needed, so that the window is never empty."""
+        # Those that can't be under way yet: while answers are slow, more permits still help to use the budget.
+        waiting = sum(len(batch.waiting) for batch in self.batches.values())
+        held_up = max(waiting, self.count_unanswered() - self.count_permits())
+        newest = next(reversed(self.batches.values()))
+        return held_up <= len(newest.claim.leads) // 2
+
+    def take_waiting(self, moments: Sequence[float]) -> list[Question]:
+        """One question for each of these moments of `time.monotonic()`, the oldest batch first."""
+        questions: list[Question] = []
+        for batch in self.batches.values():
+            questions += batch.take_waiting(moments[len(questions) :])
+        return questions
+
+    def put_back(self, questions: Sequence[Question]) -> None:
+        """These could not be sent: they wait again."""
+        for question in questions:
+            self.batches[question.claim_id].put_back(question)
+
+    def take_answer(self, question: Question, asked: Asked) -> Told:
+        """Read one answer and keep it until it is settled."""
+        took, known = time.monotonic() - question.send_at, self._answer_seconds
+        self._answer_seconds = max(took, 0.8 * known) if known < math.inf else took
+        return self.batches[question.claim_id].take_answer(question.tag, asked)
+
+    def give_up_waiting(self, *, overdue_only: bool = False) -> None:
+        """Those that wait are not asked about this time."""
+        for batch in self.batches.values():
+            if not overdue_only or batch.is_overdue():
+                batch.give_up_waiting()
+
+    def drop(self, batch: Batch) -> None:
+        """The claim ends without having been asked about, and its permits with it."""
+        del self.batches[batch.claim.id]
+
+    def release(self, batch: Batch) -> Release:
+        """What becomes of the permits that the batch needs no more; a batch without unanswered leads leaves the lane.
+
+        They go to the batch that lacks most: it need not wait for a claim of its own to use them.
+        """
+        left = len(batch.unanswered)
+        freed = max(0, batch.permits - left)
+        batch.permits -= freed
+        if not left:
+            del self.batches[batch.claim.id]
+        heir = max(self.batches.values(), key=Batch.count_lacking, default=batch)
+        passed_on = min(freed, heir.count_lacking())
+        heir.permits += passed_on
+        return Release(left, freed, heir.claim.id, passed_on)
+
+
+class Lanes:
+    """The lanes of one run of polling: one open lane an account at most, and those that were stopped until they end."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[int, Lane] = {}
+        self._open: dict[str, Lane] = {}
+        self._new_ids = count()
+
+    def __iter__(self) -> Iterator[Lane]:
+        """All that have batches."""
+        return iter(list(self._lanes.values()))
+
+    def __len__(self) -> int:
+        """How many have batches."""
+        return len(self._lanes)
+
+    def __getitem__(self, id_: int) -> Lane:
+        """By the number of the window's lane."""
+        return self._lanes[id_]
+
+    def find_open(self, account: Account) -> Lane | None:
+        """Where more of the account is asked."""
+        return self._open.get(account.name)
+
+    def list_open(self) -> list[Lane]:
+        """Those in which more is asked."""
+        return list(self._open.values())
+
+    def make(self, account: Account) -> Lane:
+        """The account's next lane; without a batch it is none of ours yet."""
+        return Lane(next(self._new_ids), account)
+
+    def keep(self, lane: Lane) -> None:
+        """It has a batch now."""
+        self._lanes[lane.id] = self._open[lane.account.name] = lane
+
+    def stop(self, account: Account) -> Lane | None:
+        """Ask nothing more in the account's open lane: which one that was."""
+        return self._open.pop(account.name, None)
+
+    def forget(self, lane: Lane) -> None:
+        """Its last batch has ended."""
+        del self._lanes[lane.id]
+        if self._open.get(lane.account.name) is lane:
+            del self._open[lane.account.name]
+
+    def list_awaited(self, since: float) -> set[str]:
+        """The accounts with batches that were claimed by then (`time.monotonic()`)."""
+        return {lane.account.name for lane in self if any(batch.read_at <= since for batch in lane.batches.values())}
