@@ -12,6 +12,7 @@ from sqlalchemy import Engine, TextClause, text
 from tests.big_database import open_big_database
 from worker.local.postgres import EmbeddedPostgres
 from worker.store import accounts, claims, forgetting, rechecks, rescue, settling, worklist
+from worker.store.bulk import write_columns
 
 NOW = datetime.now(UTC)
 
@@ -42,15 +43,9 @@ FILL = f"""
 RECHECK = {"account": "acme", "now": NOW, "every": timedelta(days=1), "gap": timedelta(seconds=1), "most": 100}
 CLAIM = {"claim": 5, "until": NOW, "account": 1, "now": NOW, "suspects": False, "oldest": 100, "newest": 100}
 RESCUE = {"now": NOW, "longest_lease": timedelta(minutes=2), "most_crashes": 3}
+STEP = (NOW, True, False, None, None, "x", True)
 SETTLED = {
-    "lead_id": list(range(1, 201)),
-    "next_poll_at": [NOW] * 200,
-    "asked": [True] * 200,
-    "failed": [False] * 200,
-    "not_found_since": [None] * 200,
-    "told_digest": [None] * 200,
-    "note": ["x"] * 200,
-    "told": [True] * 200,
+    **write_columns(settling._STEP_COLUMNS, [(lead_id, *STEP) for lead_id in range(1, 201)]),
     "lease": claims.LEASE,
     "claim": 1,
     "now": NOW,
