@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -31,43 +32,43 @@ def open_batch(leads: int) -> Batch:
 
 def test_answers_are_enough_once_they_are_many() -> None:
     batch = open_batch(3)
-    batch.take_answer(0, Answer(200, b"{}"))
+    batch.take_answer(0, Answer(200, b"{}"), time.monotonic())
     assert not batch.is_ripe(2)
-    batch.take_answer(1, Answer(200, b"{}"))
+    batch.take_answer(1, Answer(200, b"{}"), time.monotonic())
     assert batch.is_ripe(2)
 
 
 def test_large_answers_are_enough_before_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "SETTLE_BYTES", 1000)
     batch = open_batch(4)
-    batch.take_answer(0, Answer(200, b"x" * 600))
+    batch.take_answer(0, Answer(200, b"x" * 600), time.monotonic())
     assert not batch.is_ripe(100)
-    batch.take_answer(1, Answer(200, b"x" * 600))
+    batch.take_answer(1, Answer(200, b"x" * 600), time.monotonic())
     assert batch.is_ripe(100)
     batch.hand_over()
-    batch.take_answer(2, Answer(200, b"x" * 600))
+    batch.take_answer(2, Answer(200, b"x" * 600), time.monotonic())
     assert not batch.is_ripe(100)
 
 
 def test_answers_are_enough_when_there_are_no_others_to_wait_for() -> None:
     batch = open_batch(1)
-    batch.take_answer(0, Answer(200, b"{}"))
+    batch.take_answer(0, Answer(200, b"{}"), time.monotonic())
     assert batch.is_ripe(100)
 
 
 def test_a_refusal_waits_for_what_is_under_way_since_it_may_be_of_one_lead_alone() -> None:
     batch = open_batch(2)
     batch.waiting.clear()  # both are under way
-    batch.take_answer(0, Answer(403, b"{}"))
+    batch.take_answer(0, Answer(403, b"{}"), time.monotonic())
     assert not batch.is_ripe(1)
-    batch.take_answer(1, Answer(403, b"{}"))
+    batch.take_answer(1, Answer(403, b"{}"), time.monotonic())
     assert batch.is_ripe(1)
 
 
 def test_a_plea_to_wait_is_heeded_at_once() -> None:
     batch = open_batch(3)
-    batch.take_answer(0, Answer(429, b""))
+    batch.take_answer(0, Answer(429, b""), time.monotonic())
     assert batch.is_ripe(100)
     batch.hand_over()
-    batch.take_answer(1, Answer(200, b"{}"))
+    batch.take_answer(1, Answer(200, b"{}"), time.monotonic())
     assert not batch.is_ripe(100)

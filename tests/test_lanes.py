@@ -44,7 +44,7 @@ def answer(lane: Lane, batch: Batch, count: int, *, took: float = 0.0) -> None:
         if batch.waiting and batch.waiting[0].lead_id == lead_id:
             batch.waiting.popleft()
         question = Question(lead_id, "lead", time.monotonic() - took, batch.claim.id)
-        lane.take_answer(question, NoAnswer(Silence.BROKEN))
+        lane.take_answer(question, NoAnswer(Silence.BROKEN), time.monotonic())
 
 
 def test_a_batch_without_permits_of_its_own_uses_those_of_the_one_before_it() -> None:

@@ -20,7 +20,8 @@ from worker.leadbyte.lanes import Lanes
 from worker.leadbyte.pace import LATEST_SECONDS, SLACK_SECONDS
 from worker.leadbyte.requests_transport import RequestsTransport
 from worker.leadbyte.transport import Request
-from worker.polling import Poller, poll_account
+from worker.poller import Poller
+from worker.polling import poll_account
 from worker.sandbox import running_sandbox
 from worker.store.db import transaction
 

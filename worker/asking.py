@@ -24,6 +24,9 @@ from worker.leadbyte.wire import Decoded, decode_body, keep_ordinary
 from worker.store.claims import PACE_HORIZON, Claim, ClaimedLead
 
 ACCOUNT_TROUBLE = frozenset({Meaning.THROTTLED, Meaning.REFUSED})
+# Looked up once: a member of HTTPStatus costs as much as reading half an answer.
+_OK, _TOO_MANY = int(HTTPStatus.OK), int(HTTPStatus.TOO_MANY_REQUESTS)
+_SERVER_ERROR, _UNAVAILABLE = int(HTTPStatus.INTERNAL_SERVER_ERROR), int(HTTPStatus.SERVICE_UNAVAILABLE)
 ANSWERS = frozenset({Meaning.TOLD, Meaning.UNKNOWN_STATUS, Meaning.NOT_FOUND})  # LeadByte let us in, and spoke
 
 # A LeadByte that is well can't be known from these; the others are of one answer alone (too large, odd encoding).
@@ -76,12 +79,16 @@ class Batch:
     told: list[Told] = field(init=False, default_factory=list)
     told_bytes: int = field(init=False, default=0)
     first_told_at: float = field(init=False, default=0.0)
+    moment: tuple[float, datetime] = field(
+        init=False
+    )  # of the latest answer, by `time.monotonic()` and by the database
     was_let_in: bool = field(init=False, default=False)  # LeadByte spoke of one of these leads
     troubles: set[Meaning] = field(init=False, default_factory=set)  # of the account, in answers not settled yet
 
     def __post_init__(self) -> None:
         """All leads of the claim are still to be answered."""
         self.permits = self.claim.permits
+        self.moment = (self.read_at, self.claimed_at)
         self.unanswered = {lead.lead_id: lead for lead in self.claim.leads}
         self.waiting = deque(lead for lead in self.claim.leads if lead.send_after is None)
 
@@ -115,15 +122,16 @@ class Batch:
 
     def give_up_waiting(self) -> None:
         """Those that wait are not asked about this time."""
+        now = time.monotonic()
         while self.waiting:
-            self.take_answer(self.waiting.popleft().lead_id, NoAnswer(Silence.UNSENT))
+            self.take_answer(self.waiting.popleft().lead_id, NoAnswer(Silence.UNSENT), now)
 
-    def take_answer(self, lead_id: int, asked: Asked) -> Told:
-        """Read one answer and keep it until it is settled."""
-        received_at = self.claimed_at + timedelta(seconds=time.monotonic() - self.read_at)
+    def take_answer(self, lead_id: int, asked: Asked, now: float) -> Told:
+        """Read one answer, which came at `now` (`time.monotonic()`), and keep it until it is settled."""
+        received_at = self._find_moment(now)
         told = _read_answer(self.unanswered.pop(lead_id), asked, received_at, reads_facts=self.reads_facts)
         if not self.told:
-            self.first_told_at = time.monotonic()
+            self.first_told_at = now
         self.told.append(told)
         self.told_bytes += len(asked.body) if isinstance(asked, Answer) else 0
         if told.reading.meaning in ACCOUNT_TROUBLE:
@@ -132,6 +140,14 @@ class Batch:
             self.give_up_waiting()
         self.was_let_in = self.was_let_in or told.reading.meaning in ANSWERS
         return told
+
+    def _find_moment(self, now: float) -> datetime:
+        # Answers taken together share one object, which is made, and written for Postgres, once.
+        known_for, moment = self.moment
+        if now != known_for:
+            moment = self.claimed_at + timedelta(seconds=now - self.read_at)
+            self.moment = (now, moment)
+        return moment
 
     def hand_over(self) -> list[Told]:
         """The answers to settle now.
@@ -171,18 +187,16 @@ def ends_the_batch(asked: Asked) -> bool:
     """Whether the account is asked to wait, or refused: every further request would be one too many."""
     if not isinstance(asked, Answer):
         return False
+    if asked.http_status == _OK and b'"records"' in asked.body:
+        return False  # the ordinary answer need not be read twice
     if _asks_to_wait(asked):
         return True
-    if asked.http_status == HTTPStatus.OK and b'"records"' in asked.body:
-        return False  # the ordinary answer need not be read twice
     decoded = decode_body(asked.body)
     return classify_reply("", asked.http_status, decoded.document, decoded.text).meaning in ACCOUNT_TROUBLE
 
 
 def _asks_to_wait(answer: Answer) -> bool:
-    return answer.http_status == HTTPStatus.TOO_MANY_REQUESTS or (
-        answer.http_status == HTTPStatus.SERVICE_UNAVAILABLE and answer.retry_after is not None
-    )
+    return answer.http_status == _TOO_MANY or (answer.http_status == _UNAVAILABLE and answer.retry_after is not None)
 
 
 def _read_answer(lead: ClaimedLead, asked: Asked, received_at: datetime, *, reads_facts: bool) -> Told:
@@ -201,5 +215,5 @@ def _read_answer(lead: ClaimedLead, asked: Asked, received_at: datetime, *, read
         Reply(received_at, asked.http_status, decoded),
         asked.retry_after if _asks_to_wait(asked) else None,
         # Silently empty answers are how LeadByte was seen to meet too many calls at once.
-        is_strained=asked.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR or not asked.body.strip(),
+        is_strained=asked.http_status >= _SERVER_ERROR or not asked.body.strip(),
     )

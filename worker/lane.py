@@ -8,7 +8,6 @@ Neighbours: `worker.asking` knows a batch, `worker.polling` fills lanes and empt
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Sequence
 from itertools import count
 
@@ -50,15 +49,23 @@ class Lane:
 
     def count_room(self) -> int:
         """How many of those that wait could leave in time, if they had moments: as far as permits are free then."""
-        waiting = sum(len(batch.waiting) for batch in self.batches.values())
+        return min(self._count_turns() - self.count_unanswered() + self._count_waiting(), self._count_waiting())
+
+    def count_spare_room(self) -> int:
+        """How many leads of one claim more could leave in time, after those that wait."""
+        return max(0, self._count_turns() - self.count_unanswered()) if self.batches else 0
+
+    def _count_turns(self) -> int:
         turns = 1 + int(MOMENTS_AHEAD.total_seconds() / max(self._answer_seconds, _LEAST_ANSWER_SECONDS))
-        return min(self.count_permits() * turns - self.count_unanswered() + waiting, waiting)
+        return self.count_permits() * turns
+
+    def _count_waiting(self) -> int:
+        return sum(len(batch.waiting) for batch in self.batches.values())
 
     def wants_more(self) -> bool:
         """Whether the next batch is claimed now: before it is needed, so that the window is never empty."""
         # Those that can't be under way yet: while answers are slow, more permits still help to use the budget.
-        waiting = sum(len(batch.waiting) for batch in self.batches.values())
-        held_up = max(waiting, self.count_unanswered() - self.count_permits())
+        held_up = max(self._count_waiting(), self.count_unanswered() - self.count_permits())
         newest = next(reversed(self.batches.values()))
         return held_up <= len(newest.claim.leads) // 2
 
@@ -74,11 +81,11 @@ class Lane:
         for question in questions:
             self.batches[question.claim_id].put_back(question)
 
-    def take_answer(self, question: Question, asked: Asked) -> Told:
-        """Read one answer and keep it until it is settled."""
-        took, known = time.monotonic() - question.send_at, self._answer_seconds
+    def take_answer(self, question: Question, asked: Asked, now: float) -> Told:
+        """Read one answer, which came at `now` (`time.monotonic()`), and keep it until it is settled."""
+        took, known = now - question.send_at, self._answer_seconds
         self._answer_seconds = max(took, 0.8 * known) if known < math.inf else took
-        return self.batches[question.claim_id].take_answer(question.tag, asked)
+        return self.batches[question.claim_id].take_answer(question.tag, asked, now)
 
     def give_up_waiting(self, *, overdue_only: bool = False) -> None:
         """Those that wait are not asked about this time."""

@@ -2,52 +2,31 @@
 
 There is one window of requests under way for all accounts together, filled up before it is empty and emptied as answers
 come: a slow answer holds up nobody, and no transaction is open while LeadByte is asked. A crash at any point leaves
-leases that run out. Neighbours: `worker.store.claims` (what is due), `worker.asking`, `worker.settlement`.
+leases that run out. Neighbours: `worker.store.claims` (what is due), `worker.lane`, `worker.settling_thread`.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-
-from sqlalchemy import Engine
+from collections.abc import Callable, Iterator, Sequence
 
 from worker.accounts import Account
-from worker.asking import SETTLE_WITHIN_SECONDS, Batch, Told, ends_the_batch, tell_of_account
+from worker.asking import SETTLE_WITHIN_SECONDS, Batch, ends_the_batch, tell_of_account
 from worker.domain.classify import Meaning
-from worker.domain.decide import Policy
 from worker.errors import DatabaseUnavailable, SettingsError
 from worker.failpoints import reach
 from worker.lane import Lane, Lanes
-from worker.leadbyte.client import LeadByteClient
+from worker.poller import Poller
 from worker.reserving import RESERVE_AGAIN_SECONDS, Reserver, find_budget
-from worker.schedule_book import ChooseSchedule
-from worker.settlement import Polled, Settled, hand_back, settle
+from worker.settlement import Polled, hand_back
 from worker.settling_thread import MOST_HANDED_IN, SettlingThread
 from worker.store.claims import claim_due_leads
 from worker.store.db import read_clock, transaction
-from worker.store.settling import Release
 
 # How soon to look again at an account that had nothing to claim, while requests of others are under way.
 CLAIM_AGAIN_SECONDS = 0.25
 SUSPECTS_A_TURN = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Poller:
-    """All that polling needs."""
-
-    engine: Engine
-    client: LeadByteClient
-    accounts: Mapping[str, Account]
-    policy: Policy
-    batch_size: int
-    keep_lead_data: bool = False
-    # Re-checks compare the facts of a verdict with those told before; without them persistence alone reads facts.
-    reads_facts: bool = True
-    choose_schedule: ChooseSchedule | None = None  # None: every lead goes by the policy's
 
 
 def poll_while_due(poller: Poller, may_go_on: Callable[[], bool]) -> Iterator[Polled]:
@@ -84,7 +63,7 @@ class _Run:
     def __init__(self, poller: Poller, accounts: Sequence[Account], may_go_on: Callable[[], bool]) -> None:
         self._poller, self._accounts, self._may_go_on = poller, list(accounts), may_go_on
         self._window = poller.client.open_window(ends_the_batch)
-        self._settling = SettlingThread(self._settle)
+        self._settling = SettlingThread(poller.settle)
         self._lanes = Lanes()
         self._claim_again_at: dict[str, float] = {}
         self._reserver = Reserver(poller.engine)
@@ -138,7 +117,14 @@ class _Run:
         with transaction(self._poller.engine) as connection:
             now, read_at = read_clock(connection), time.monotonic()
             claim = claim_due_leads(
-                connection, account.name, find_budget(account), now, size, ours=lane.count_held(), suspects=suspects
+                connection,
+                account.name,
+                find_budget(account),
+                now,
+                size,
+                ours=lane.count_held(),
+                room=lane.count_spare_room(),
+                suspects=suspects,
             )
         return None if claim is None else Batch(account, claim, now, read_at, self._poller.reads_facts)
 
@@ -209,9 +195,10 @@ class _Run:
     def _take_answers(self) -> None:
         if not len(self._window):
             time.sleep(RESERVE_AGAIN_SECONDS)  # all wait for their moments
-        for lane_id, question, asked in self._window.take(SETTLE_WITHIN_SECONDS):
+        taken, now = self._window.take(SETTLE_WITHIN_SECONDS), time.monotonic()
+        for lane_id, question, asked in taken:
             lane = self._lanes[lane_id]
-            if lane.take_answer(question, asked).reading.meaning is Meaning.THROTTLED:
+            if lane.take_answer(question, asked, now).reading.meaning is Meaning.THROTTLED:
                 self._stop(lane.account)
 
     def _hand_in(self, lane: Lane, batch: Batch) -> Iterator[Polled]:
@@ -229,18 +216,6 @@ class _Run:
             if settled.is_paused:
                 self._stop(account)
             yield settled.polled
-
-    def _settle(self, batch: Batch, told: Sequence[Told], release: Release) -> Settled:
-        poller = self._poller
-        return settle(
-            poller.engine,
-            poller.policy,
-            batch,
-            told,
-            release,
-            poller.choose_schedule,
-            keep_lead_data=poller.keep_lead_data,
-        )
 
     def _stop(self, account: Account) -> None:
         """Send nothing more of this account: it was paused, by an answer of ours or of another worker's."""

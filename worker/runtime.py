@@ -17,7 +17,7 @@ from worker.leadbyte.acting import ActingClient
 from worker.leadbyte.choice import open_transport
 from worker.leadbyte.client import LeadByteClient
 from worker.learning import Learning
-from worker.polling import Poller
+from worker.poller import Poller
 from worker.results import Rules
 from worker.schedule_book import ScheduleBook
 from worker.sending import Sender

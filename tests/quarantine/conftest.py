@@ -19,7 +19,7 @@ from worker.domain.decide import Policy
 from worker.leadbyte.acting import ActingClient
 from worker.leadbyte.client import LeadByteClient
 from worker.leadbyte.requests_transport import RequestsTransport
-from worker.polling import Poller
+from worker.poller import Poller
 from worker.sandbox import SandboxSettings, running_sandbox
 from worker.sending import Sender
 

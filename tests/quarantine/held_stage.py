@@ -13,7 +13,8 @@ from sqlalchemy import Engine
 
 from worker.accounts import Account
 from worker.following import follow_up
-from worker.polling import Poller, poll_account
+from worker.poller import Poller
+from worker.polling import poll_account
 from worker.quarantine import Requested, request_actions
 from worker.results import persist_replies
 from worker.sandbox import SandboxClient

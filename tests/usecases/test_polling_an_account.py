@@ -23,7 +23,8 @@ from worker.domain.decide import Policy
 from worker.errors import DatabaseUnavailable
 from worker.leadbyte.client import LeadByteClient
 from worker.leadbyte.requests_transport import RequestsTransport
-from worker.polling import Poller, poll_account
+from worker.poller import Poller
+from worker.polling import poll_account
 from worker.results import persist_replies
 from worker.sandbox import SandboxClient, SandboxSettings, running_sandbox
 from worker.settlement import Polled

@@ -21,7 +21,8 @@ from worker.domain.decide import Policy
 from worker.domain.manners import BREAKS_AFTER, RESTART_SHARE
 from worker.leadbyte.client import LeadByteClient
 from worker.leadbyte.requests_transport import RequestsTransport
-from worker.polling import Poller, poll_while_due
+from worker.poller import Poller
+from worker.polling import poll_while_due
 from worker.sandbox import SandboxClient, SandboxSettings, running_sandbox
 from worker.settlement import Polled
 

@@ -18,7 +18,8 @@ from worker.domain.decide import RECHECK_TRIES, Policy
 from worker.domain.lifecycle import State
 from worker.leadbyte.client import LeadByteClient, Question
 from worker.leadbyte.requests_transport import RequestsTransport
-from worker.polling import Poller, poll_account
+from worker.poller import Poller
+from worker.polling import poll_account
 from worker.replaying import replay
 from worker.rescue import sweep
 from worker.results import Rules, persist_replies

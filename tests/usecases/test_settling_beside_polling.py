@@ -18,7 +18,8 @@ from worker.domain.backoff import LadderSchedule, Schedule
 from worker.domain.decide import Policy
 from worker.leadbyte.choice import open_transport
 from worker.leadbyte.client import LeadByteClient
-from worker.polling import Poller, poll_while_due
+from worker.poller import Poller
+from worker.polling import poll_while_due
 from worker.sandbox import SandboxClient, SandboxSettings, running_sandbox
 from worker.settlement import Polled
 

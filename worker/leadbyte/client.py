@@ -22,6 +22,7 @@ from worker.accounts import Account
 from worker.domain.answers import Answer, Asked
 from worker.leadbyte.transport import Request, Transport, Window, never_stop
 
+_PLAIN = re.compile(r"[A-Za-z0-9_~-]+", re.ASCII)  # in URLs as it is
 _LONG = 60.0  # an answer or the deadline comes sooner
 
 
@@ -81,7 +82,8 @@ class PollWindow:
         """
         key = account.read_key()
         by_tag = dict(zip(self._tags, questions, strict=False))
-        requests = [_build_request(account, key, tag, question) for tag, question in by_tag.items()]
+        build = _prepare_building(account, key)
+        requests = [build(tag, question) for tag, question in by_tag.items()]
         # The key may have been rotated since the lane's first questions.
         known = self._spellings.get(lane, [])
         self._spellings[lane] = list(dict.fromkeys([*known, *list_spellings(key.get_secret_value())]))
@@ -114,15 +116,18 @@ class PollWindow:
         self._window.close()
 
 
-def _build_request(account: Account, key: SecretStr, tag: int, question: Question) -> Request:
-    url = f"{account.base_url}/apiqueue/{quote(question.queue_id, safe='')}"
-    secret = key.get_secret_value()
-    return Request(
-        tag=tag,
-        url=f"{url}?key={quote(secret, safe='')}" if account.auth == "query" else url,
-        headers={"X_KEY": secret} if account.auth == "header" else {},
-        send_at=question.send_at,
-    )
+def _prepare_building(account: Account, key: SecretStr) -> Callable[[int, Question], Request]:
+    """What makes a request of a question: the key is written once for all of them."""
+    secret, begin = key.get_secret_value(), f"{account.base_url}/apiqueue/"
+    end = f"?key={quote(secret, safe='')}" if account.auth == "query" else ""
+    headers = {"X_KEY": secret} if account.auth == "header" else {}
+
+    def build(tag: int, question: Question) -> Request:
+        queue_id = question.queue_id
+        written = queue_id if _PLAIN.fullmatch(queue_id) else quote(queue_id, safe="")
+        return Request(tag, f"{begin}{written}{end}", headers, question.send_at)
+
+    return build
 
 
 def take_key_out(asked: Asked, spellings: Sequence[bytes]) -> Asked:

@@ -5,6 +5,7 @@ Neighbours: `curl_transport` (which keeps many under way), `worker.leadbyte.body
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from importlib.metadata import version
@@ -17,6 +18,7 @@ from worker.leadbyte.body import UnusableBody, open_body
 from worker.leadbyte.transport import BODY_CAP, CONNECT_SECONDS, Request
 
 _OK = 0
+_FIRST_FINAL = int(HTTPStatus.OK)
 _EMPTY_LINES = frozenset({b"\r\n", b"\n"})
 _ABORTED = 0  # what the body's receiver returns to end it
 _RAW_CAP = BODY_CAP + 4096  # as it comes in: packing adds a little to what can't be packed
@@ -61,7 +63,7 @@ _SILENCES = {
     pycurl.E_BAD_CONTENT_ENCODING: Silence.ENCODING,
     **dict.fromkeys(_TLS_ERRORS, Silence.TLS),
 }
-_FIELDS = frozenset({b"retry-after", b"content-encoding", b"content-length"})
+_FIELDS = re.compile(rb"^(retry-after|content-encoding|content-length):([^\n]*)", re.IGNORECASE | re.MULTILINE)
 
 
 class Exchange:
@@ -120,7 +122,7 @@ class Exchange:
             return NoAnswer(self._explain(error))
         status = self.easy.getinfo(pycurl.RESPONSE_CODE)
         head = _find_last_head(self._head)
-        if status < HTTPStatus.OK or not head:
+        if status < _FIRST_FINAL or not head:
             return NoAnswer(Silence.BROKEN)
         try:
             return _read_answer(status, head, self._body, is_too_large=is_too_large)
@@ -173,8 +175,6 @@ def _read_answer(status: int, head: list[bytes], parts: list[bytes], *, is_too_l
 def _read_fields(head: list[bytes]) -> dict[bytes, list[bytes]]:
     """The values of the few fields we go by, as often as they were sent."""
     fields: dict[bytes, list[bytes]] = {}
-    for line in head:
-        name, _, value = line.partition(b":")
-        if (name := name.lower()) in _FIELDS:
-            fields.setdefault(name, []).append(value.strip())
+    for name, value in _FIELDS.findall(b"\n".join(head)):
+        fields.setdefault(name.lower(), []).append(value.strip())
     return fields

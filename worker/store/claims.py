@@ -18,7 +18,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, Row, text
 
 from worker.domain.decide import PolledLead
-from worker.domain.lifecycle import State
+from worker.domain.lifecycle import STATES
 from worker.domain.manners import LEAST_SHARE
 from worker.store.accounts import PauseKind, pause_account
 
@@ -161,6 +161,7 @@ def claim_due_leads(
     limit: int,
     *,
     ours: int = 0,
+    room: int = 0,
     suspects: bool = False,
 ) -> Claim | None:
     """Claim up to `limit` due leads of the account, as far as its budget and pause allow; None if there are none.
@@ -172,6 +173,7 @@ def claim_due_leads(
         now: by the database's clock.
         limit: of leads.
         ours: permits that the caller holds already, by other claims: these leads may share them.
+        room: how many of these leads could be asked about at once under those: they get their moments here.
         suspects: claim one lead that lost its lease SUSPECT_CRASHES times, instead of ordinary ones.
     """
     row = connection.execute(LOCK_ACCOUNT, {"name": account, "now": now}).one_or_none()
@@ -196,7 +198,7 @@ def claim_due_leads(
     permits = min(free, len(leads))
     connection.execute(_OPEN_CLAIM, {**values, "permits": permits})
     # A probe has its moment at once, since no other may be reserved under the pause.
-    moments = min(permits, slots.soon) if probe_until is None else 1
+    moments = min(permits + room, len(leads), slots.soon) if probe_until is None else 1
     taken = {"next_slot_at": slots.start + moments * slots.gap, "requests_today": row.requests_today + moments}
     connection.execute(TAKE_SLOTS, {**taken, "account": row.id, "now": now, "paused_until": probe_until})
     waits = [slots.start - now + n * slots.gap if n < moments else None for n in range(len(leads))]
@@ -234,5 +236,5 @@ def pause_until_tomorrow(connection: Connection, account: str, most: int, now: d
 def _read_lead(row: Sequence[Any], send_after: timedelta | None) -> ClaimedLead:
     # By place: by name, each column would be looked up.
     lead_id, queue_id, state, since, streak, not_found_since, digest, hurry_since = row
-    watch = PolledLead(State(state), since, streak, not_found_since, digest, hurry_since is not None)
+    watch = PolledLead(STATES[state], since, streak, not_found_since, digest, hurry_since is not None)
     return ClaimedLead(lead_id, queue_id, watch, send_after)

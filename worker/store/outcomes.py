@@ -9,8 +9,8 @@ from msgspec import Struct
 from sqlalchemy import Connection, Row, text
 
 from worker.domain.facts import NOTHING_TOLD, Buyer, Delivery, Facts, Named
-from worker.domain.lifecycle import State
-from worker.store.bulk import execute_many, upsert
+from worker.domain.lifecycle import STATES, State
+from worker.store.bulk import execute_many, upsert, write_numbers
 
 Seen = tuple[datetime, datetime]  # first and last
 
@@ -41,7 +41,7 @@ class Outcome(Struct, frozen=True, gc=False):
 _LOCK_LEADS = text("""
     select l.id, l.queue_id, a.name as account, l.state, l.state_reason, l.resolved_at
     from resolver.leads l join resolver.accounts a on a.id = l.account_id
-    where l.id = any(:lead_ids) order by l.id for no key update of l
+    where l.id = any(cast(:lead_ids as bigint[])) order by l.id for no key update of l
 """)
 
 _FORGET_ROWS = text("""
@@ -49,9 +49,13 @@ _FORGET_ROWS = text("""
     delete from resolver.deliveries where lead_id = any(:lead_ids)
 """)
 
-_OUTCOMES = text("select * from resolver.outcomes where lead_id = any(:lead_ids)")
-_BUYERS = text("select * from resolver.buyers where lead_id = any(:lead_ids) order by lead_id, key")
-_DELIVERIES = text("select * from resolver.deliveries where lead_id = any(:lead_ids) order by lead_id, key")
+_OUTCOMES = text("select * from resolver.outcomes where lead_id = any(cast(:lead_ids as bigint[]))")
+_BUYERS = text("""
+    select * from resolver.buyers where lead_id = any(cast(:lead_ids as bigint[])) order by lead_id, key
+""")
+_DELIVERIES = text("""
+    select * from resolver.deliveries where lead_id = any(cast(:lead_ids as bigint[])) order by lead_id, key
+""")
 
 _OUTCOME_COLUMNS = {
     "lead_id": "bigint",
@@ -106,11 +110,11 @@ _SAVE_DELIVERIES = upsert("resolver.deliveries", _DELIVERY_COLUMNS, ["lead_id", 
 
 def lock_leads(connection: Connection, lead_ids: Sequence[int]) -> list[KnownLead]:
     """Lock the leads, in one order for everybody, and read all that is recorded of them."""
-    rows = connection.execute(_LOCK_LEADS, {"lead_ids": list(lead_ids)}).all()
+    rows = connection.execute(_LOCK_LEADS, {"lead_ids": write_numbers(lead_ids)}).all()
     known = load_facts(connection, [id_ for id_, *_ in rows])
     unknown = (NOTHING_TOLD, 0, False)
     return [
-        KnownLead(id_, queue_id, account, State(state), state_reason, resolved_at, *known.get(id_, unknown))
+        KnownLead(id_, queue_id, account, STATES[state], state_reason, resolved_at, *known.get(id_, unknown))
         for id_, queue_id, account, state, state_reason, resolved_at in rows
     ]
 
@@ -140,7 +144,7 @@ def save_outcomes(connection: Connection, outcomes: Sequence[Outcome]) -> None:
 
 def load_facts(connection: Connection, lead_ids: Sequence[int]) -> Mapping[int, tuple[Facts, int, bool]]:
     """What is recorded of these leads: facts, the newest reply in them, and whether older ones were forgotten."""
-    values = {"lead_ids": list(lead_ids)}
+    values = {"lead_ids": write_numbers(lead_ids)}
     outcomes = connection.execute(_OUTCOMES, values).all()
     if not outcomes:
         return {}  # the ordinary case: a first reply

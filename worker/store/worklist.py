@@ -13,6 +13,8 @@ from datetime import datetime
 from msgspec import Struct
 from sqlalchemy import Connection, TextClause, text
 
+from worker.store.bulk import write_numbers
+
 MOST_ATTEMPTS = 3
 
 
@@ -53,7 +55,8 @@ _ATTEMPT = text("""
 _TAKE = text("""
     with taken as (
         delete from resolver.unpersisted
-        where lead_id = any(:lead_ids) and (parked_because is null or reply_id = any(:reply_ids))
+        where lead_id = any(cast(:lead_ids as bigint[]))
+            and (parked_because is null or reply_id = any(cast(:reply_ids as bigint[])))
         returning reply_id
     )
     select r.id, r.lead_id, r.received_at, r.http_status, r.body
@@ -105,7 +108,8 @@ def unpark_replies(connection: Connection, lead_ids: Sequence[int]) -> None:
 
 def take_replies(connection: Connection, lead_ids: Sequence[int], attempted: Sequence[int]) -> list[JournalledReply]:
     """Take the waiting replies of these leads off the work list, oldest first."""
-    return _read_replies(connection, _TAKE, {"lead_ids": list(lead_ids), "reply_ids": list(attempted)})
+    values = {"lead_ids": write_numbers(lead_ids), "reply_ids": write_numbers(attempted)}
+    return _read_replies(connection, _TAKE, values)
 
 
 def take_parked_replies(connection: Connection, lead_ids: Sequence[int]) -> None:
