@@ -24,7 +24,6 @@ from worker.store.ticks import (
     LEARN_EVERY,
     SWEEP_EVERY,
     TICK_EVERY,
-    count_live_claims,
     has_unpersisted,
     read_backlog,
     take_duty,
@@ -40,7 +39,7 @@ LOOK_EVERY_SECONDS = 0.5
 # can't keep up. With the first alone LeadByte would be asked nothing as long as all persist.
 LONGEST_WAIT = timedelta(seconds=1)
 LONGEST_WAIT_ATTENDED = timedelta(seconds=3)
-MOST_POLL_HINTS = 8  # a tick; a worker takes up the next batch by itself while there is due work
+MOST_POLL_HINTS = 8  # a tick; who takes one up goes on by itself while there is due work
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ def plan_hints(engine: Engine, configured: Collection[str], batch_size: int, rec
         if rechecks is not None:
             _start_rechecks(connection, rechecks, due, now)
         return Hints(
-            polls=_count_polls(due, count_live_claims(connection, now), batch_size),
+            polls=_count_polls(due),
             persist=has_unpersisted(connection),
             sweep=take_duty(connection, "sweep", SWEEP_EVERY, now),
             actions=is_any_due(connection, now),
@@ -98,10 +97,9 @@ def _start_rechecks(connection: Connection, rechecks: Rechecks, due: Mapping[str
             log.info("rechecks_started", account=account, leads=started)
 
 
-def _count_polls(due: Mapping[str, int], at_work: Mapping[str, int], batch_size: int) -> int:
-    """One hint a batch, less those at work, who go on by themselves; but one at least, since they may be dead."""
-    wanted = (max(1, -(-count // batch_size) - at_work.get(account, 0)) for account, count in due.items() if count)
-    return min(sum(wanted), MOST_POLL_HINTS)
+def _count_polls(due: Mapping[str, int]) -> int:
+    """One hint an account: who takes it up polls all accounts, as far as others don't have their permits already."""
+    return min(sum(count > 0 for count in due.values()), MOST_POLL_HINTS)
 
 
 def _match_pauses(connection: Connection, configured: Collection[str]) -> None:

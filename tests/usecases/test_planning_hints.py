@@ -34,10 +34,19 @@ def test_nothing_due_calls_for_no_poll(engine: Engine, sql: Sql) -> None:
     assert tick(engine, sql) == Hints(sweep=True, learn=True)
 
 
-@pytest.mark.parametrize(("due", "polls"), [(1, 1), (10, 1), (11, 2), (35, 4), (500, MOST_POLL_HINTS)])
-def test_a_tick_hints_at_each_batch_that_is_due_up_to_a_bound(engine: Engine, sql: Sql, due: int, polls: int) -> None:
-    make_due(sql, due)
-    assert tick(engine, sql).polls == polls
+@pytest.mark.parametrize(("accounts", "polls"), [(1, 1), (3, 3), (50, MOST_POLL_HINTS)])
+def test_a_tick_hints_once_at_each_account_with_due_leads_up_to_a_bound(
+    engine: Engine, sql: Sql, accounts: int, polls: int
+) -> None:
+    names = [f"account-{n}" for n in range(accounts)]
+    for name in names:
+        make_due(sql, 35, name)
+    make_due(sql, 1, "idle")
+    sql(
+        "update resolver.watches w set next_poll_at = null from resolver.accounts a where w.account_id = a.id"
+        " and a.name = 'idle'"
+    )
+    assert tick(engine, sql, *names, "idle").polls == polls
 
 
 def test_leads_that_are_not_due_call_for_no_poll(engine: Engine, sql: Sql) -> None:
@@ -57,12 +66,6 @@ def claim_elsewhere(sql: Sql, account: str, claims: int) -> None:
     )
 
 
-def test_those_at_work_take_up_the_next_batch_themselves(engine: Engine, sql: Sql) -> None:
-    make_due(sql, 35)
-    claim_elsewhere(sql, "acme", 2)
-    assert tick(engine, sql).polls == 2
-
-
 def test_the_claim_of_a_dead_worker_holds_up_no_other_lead(engine: Engine, sql: Sql) -> None:
     make_due(sql, 1)
     claim_elsewhere(sql, "acme", 1)
@@ -74,7 +77,7 @@ def test_the_slow_work_of_one_account_takes_no_hint_from_another(engine: Engine,
     sql("update resolver.watches set claim_id = 1, lease_until = now() + interval '1 min'")
     claim_elsewhere(sql, "slow", 4)
     make_due(sql, 25, "acme")
-    assert tick(engine, sql, "slow", "acme").polls == 3
+    assert tick(engine, sql, "slow", "acme").polls == 1
 
 
 def test_a_paused_account_calls_for_no_poll(engine: Engine, sql: Sql) -> None:

@@ -26,10 +26,6 @@ _TAKE = text("""
     on conflict (duty) do update set at = :now where ticks.at <= :due_before or ticks.at > :now + interval '1 minute'
     returning true
 """)
-_LIVE_CLAIMS = text("""
-    select a.name, count(*) as claims from resolver.claims c join resolver.accounts a on a.id = c.account_id
-    where c.lease_until > :now group by a.name
-""")
 _UNPERSISTED = text("select exists (select from resolver.unpersisted where parked_because is null)")
 _OLDEST = text("""
     select clock_timestamp() - r.received_at as waited, u.attempts > 0 as is_attempted
@@ -48,11 +44,6 @@ def read_last(connection: Connection, duty: str) -> datetime | None:
     """When the duty was last done."""
     at: datetime | None = connection.execute(_LAST, {"duty": duty}).scalar_one_or_none()
     return at
-
-
-def count_live_claims(connection: Connection, now: datetime) -> dict[str, int]:
-    """How many claims are being worked on, by account."""
-    return {row.name: row.claims for row in connection.execute(_LIVE_CLAIMS, {"now": now})}
 
 
 def has_unpersisted(connection: Connection) -> bool:
