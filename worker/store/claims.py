@@ -218,7 +218,8 @@ def find_slots(row: Row[tuple[object, ...]], budget: Budget, held: int, now: dat
         most = min(most, budget.requests_per_day - row.requests_today)
     soon = min(most, _count_moments(now + MOMENTS_AHEAD - start, rate))
     concurrency = max(1, round(budget.concurrency * row.rate_share))
-    # Half of the concurrency at most: should this worker die, its permits are lost until the lease has run out.
+    # All that are free go to who comes first: one process can use them all, and the others persist meanwhile. Should it
+    # die, they are lost until its lease has run out, as its leads are.
     return Slots(start, gap, most, concurrency - held, soon, concurrency)
 
 
