@@ -56,8 +56,8 @@ class Lane:
         return max(0, self._count_turns() - self.count_unanswered()) if self.batches else 0
 
     def _count_turns(self) -> int:
-        turns = 1 + int(MOMENTS_AHEAD.total_seconds() / max(self._answer_seconds, _LEAST_ANSWER_SECONDS))
-        return self.count_permits() * turns
+        turns = 1 + MOMENTS_AHEAD.total_seconds() / max(self._answer_seconds, _LEAST_ANSWER_SECONDS)
+        return int(self.count_permits() * turns)
 
     def _count_waiting(self) -> int:
         return sum(len(batch.waiting) for batch in self.batches.values())

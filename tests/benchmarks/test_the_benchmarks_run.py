@@ -42,3 +42,12 @@ def test_the_pipeline_benchmark_measures_us_beside_celery_and_the_floor() -> Non
 def test_the_scale_benchmark_measures_each_step() -> None:
     costs = run_benchmark("tests.benchmarks.scale", "--sizes=1000")
     assert [cost["step"] for cost in costs] == ["tick", "claim", "settle", "persist"]
+
+
+def test_the_manners_benchmark_tells_of_both_accounts() -> None:
+    told = run_benchmark(
+        "tests.benchmarks.manners", "--rates=20", "--latency-ms=20", "--workers=2", "--seconds=1", "--concurrency=4"
+    )
+    assert [row["account"] for row in told] == ["many", "few"]
+    assert all(row["most_at_once"] <= row["concurrency"] for row in told)
+    assert all(row["used"] > 0 for row in told)

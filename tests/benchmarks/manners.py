@@ -1,0 +1,172 @@
+"""`python -m tests.benchmarks.manners`: how well several worker processes keep to an account's budget, and use it.
+
+Two accounts have more due leads than their budgets bear, one ten times as many as the other. Told of each: the most
+calls that the sandbox saw within any second, and at once, and the share of its budget that was used. Needs the extra
+`local`; the servers listen on loopback alone and end with the command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+
+from worker import intake
+from worker.local.postgres import EmbeddedPostgres
+from worker.local.processes import ChildSpec, Launcher
+from worker.local.redis import EmbeddedRedis
+from worker.local.stack import BEAT_ARGUMENTS, CELERY, WORKER_ARGUMENTS, child_environment
+from worker.sandbox import SandboxClient, SandboxSettings, running_sandbox
+from worker.store.db import open_engine, transaction
+from worker.store.migrate import migrate_to_head
+
+_KEYS = {"many": "key-of-many", "few": "key-of-few"}
+_WARM_UP_SECONDS = 5.0  # processes start, and their first requests follow
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One run: the budget of each account, how long LeadByte takes to answer, and how many workers there are."""
+
+    rate: float
+    concurrency: int
+    latency_seconds: float
+    workers: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the sandbox saw of one account."""
+
+    rate: float
+    concurrency: int
+    latency_seconds: float
+    account: str
+    leads: int
+    most_a_second: int
+    most_at_once: int
+    used: float  # of the budget: the calls in the time that was looked at, by those that it allows
+
+
+def measure(folder: Path, plan: Plan) -> Iterator[Kept]:
+    """Give `many` ten times the leads of `few`, both more than their budgets bear, and look on."""
+    options = SandboxSettings(
+        account="many", key=_KEYS["many"], other_accounts={"few": _KEYS["few"]}, latency_seconds=plan.latency_seconds
+    )
+    leads = int(plan.rate * (plan.seconds + 2 * _WARM_UP_SECONDS))
+    counts = {"many": 10 * leads, "few": leads}
+    with (
+        EmbeddedPostgres(folder / "postgres", fast=True) as postgres,
+        EmbeddedRedis(folder / "redis") as redis,
+        running_sandbox(options) as sandbox,
+        Launcher(folder / "logs", on_event=lambda _: None, grace_seconds=5) as launcher,
+    ):
+        environment = _make_environment(folder, plan, postgres, redis, sandbox)
+        _make_due(postgres, counts)
+        for n in range(plan.workers):
+            arguments = (*WORKER_ARGUMENTS, "--concurrency=1", "-n", f"worker-{n}@%h")
+            launcher.start(ChildSpec(f"worker-{n}", (sys.executable, "-m", *CELERY, *arguments), environment))
+        launcher.start(ChildSpec("beat", (sys.executable, "-m", *CELERY, *BEAT_ARGUMENTS), environment))
+        seen = _look_on(sandbox, plan)
+        for account, count in counts.items():
+            yield _judge(seen, plan, account, count)
+
+
+def _make_environment(
+    folder: Path, plan: Plan, postgres: EmbeddedPostgres, redis: EmbeddedRedis, sandbox: SandboxClient
+) -> dict[str, str]:
+    tables = [
+        f'[accounts.{name}]\napi_key = "{key}"\nbase_url = "{sandbox.base_url}"\n'
+        f"requests_per_second = {plan.rate}\nconcurrency = {plan.concurrency}\n"
+        for name, key in _KEYS.items()
+    ]
+    accounts = folder / "accounts.toml"
+    accounts.write_text("\n".join(tables))
+    accounts.chmod(0o600)
+    return child_environment(DATABASE_URL=postgres.url, REDIS_URL=redis.url, LEADBYTE_ACCOUNTS_FILE=str(accounts))
+
+
+def _make_due(postgres: EmbeddedPostgres, counts: dict[str, int]) -> None:
+    engine = open_engine(make_url(postgres.url).set(drivername="postgresql+psycopg"))
+    migrate_to_head(engine)
+    for account, count in counts.items():
+        queue_ids = (intake.Submission(f"sandbox-queued-{account}-{n}") for n in range(count))
+        assert not any(batch.refused for batch in intake.track(engine, account, queue_ids))
+    with transaction(engine) as connection:
+        connection.execute(text("update resolver.watches set next_poll_at = clock_timestamp()"))
+    engine.dispose()
+
+
+def _look_on(sandbox: SandboxClient, plan: Plan) -> dict[str, Any]:
+    """The calls that the sandbox has seen when the time is up."""
+    until = time.monotonic() + 120
+    while len(sandbox.calls()["by_account"]) < len(_KEYS) and time.monotonic() < until:
+        time.sleep(0.1)
+    time.sleep(_WARM_UP_SECONDS + plan.seconds)
+    return sandbox.calls(instants=True)
+
+
+def _judge(seen: dict[str, Any], plan: Plan, account: str, leads: int) -> Kept:
+    end = max(at for at, _, _ in seen["instants"])
+    counted = sum(whose == account and end - plan.seconds <= at < end for at, whose, _ in seen["instants"])
+    peaks = seen["by_account"][account]
+    return Kept(
+        plan.rate,
+        plan.concurrency,
+        plan.latency_seconds,
+        account,
+        leads,
+        peaks["peak_per_second"],
+        peaks["peak_concurrency"],
+        counted / (plan.rate * plan.seconds),
+    )
+
+
+def main() -> None:
+    """Measure every combination asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rates", type=float, nargs="+", default=[20, 100])
+    parser.add_argument("--concurrency", type=int, default=20)
+    parser.add_argument("--latency-ms", type=float, nargs="+", default=[20, 500])
+    parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--json", action="store_true", dest="as_json")
+    chosen = parser.parse_args()
+    found: list[Kept] = []
+    for rate, latency in product(chosen.rates, chosen.latency_ms):
+        plan = Plan(rate, chosen.concurrency, latency / 1000, chosen.workers, chosen.seconds)
+        with tempfile.TemporaryDirectory(prefix="manners-") as folder:
+            found += measure(Path(folder), plan)
+    if chosen.as_json:
+        sys.stdout.write(json.dumps([asdict(kept) for kept in found], indent=2) + "\n")
+        return
+    table = Table("budget", "at once", "answers in", "account", "leads due", "most a second", "most at once", "used")
+    for kept in found:
+        table.add_row(
+            f"{kept.rate:g}/s",
+            str(kept.concurrency),
+            f"{1000 * kept.latency_seconds:g} ms",
+            kept.account,
+            f"{kept.leads:,}",
+            str(kept.most_a_second),
+            str(kept.most_at_once),
+            f"{kept.used:.1%}",
+        )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
