@@ -97,6 +97,22 @@ def test_permits_of_the_last_batch_are_given_back() -> None:
     assert not lane.batches
 
 
+def test_permits_of_which_there_are_too_many_do_not_pass_on() -> None:
+    first, second = open_batch(1, 8, permits=8), open_batch(2, 20, permits=0, bearable=0.5)
+    lane = open_lane(first, second)
+    answer(lane, first, 8)
+    assert lane.release(first) == Release(left=0, freed=8, heir=2, passed_on=4)
+
+
+def test_the_only_permit_goes_to_whoever_waits_for_it() -> None:
+    first, second = open_batch(1, 1, permits=1), open_batch(2, 20, permits=0, bearable=0.5)
+    lane = open_lane(first, second)
+    assert lane.count_permits() == 1
+    answer(lane, first, 1)
+    assert lane.release(first) == Release(left=0, freed=1, heir=2, passed_on=0)
+    assert (lane.count_permits(), lane.count_room()) == (0, 0)
+
+
 @pytest.mark.parametrize(("bearable", "permits"), [(1.0, 8), (0.5, 4), (0.01, 1)])
 def test_of_the_permits_held_as_many_are_used_as_leadbyte_bears_now(bearable: float, permits: int) -> None:
     lane = open_lane(open_batch(1, 20, permits=8), open_batch(2, 20, permits=0, bearable=bearable))

@@ -41,7 +41,8 @@ class Lane:
 
     def count_permits(self) -> int:
         """How many requests may be under way at once: of the permits that we hold, those that LeadByte bears now."""
-        return max(1, int(self.count_held() * self._bearable))
+        held = self.count_held()
+        return max(1, int(held * self._bearable)) if held else 0
 
     def count_unanswered(self) -> int:
         """Leads still to be answered."""
@@ -100,15 +101,16 @@ class Lane:
     def release(self, batch: Batch) -> Release:
         """What becomes of the permits that the batch needs no more; a batch without unanswered leads leaves the lane.
 
-        They go to the batch that lacks most: it need not wait for a claim of its own to use them.
+        They go to the batch that lacks most, which need not wait for a claim of its own to use them; but not those of
+        which there are too many just now, since LeadByte bears fewer, or somebody waits for one.
         """
-        left = len(batch.unanswered)
+        left, usable = len(batch.unanswered), int(self.count_held() * self._bearable)
         freed = max(0, batch.permits - left)
         batch.permits -= freed
         if not left:
             del self.batches[batch.claim.id]
         heir = max(self.batches.values(), key=Batch.count_lacking, default=batch)
-        passed_on = min(freed, heir.count_lacking())
+        passed_on = max(0, min(freed, heir.count_lacking(), usable - self.count_held()))
         heir.permits += passed_on
         return Release(left, freed, heir.claim.id, passed_on)
 

@@ -207,6 +207,10 @@ class _Run:
         if not lane.batches:
             self._window.forget(lane.id)
             self._lanes.forget(lane)
+        elif self._lanes.find_open(lane.account) is lane:
+            self._window.bound(lane.id, lane.count_permits())
+            if not lane.count_permits():
+                lane.give_up_waiting()  # others have all permits now: the next claim may get some
         # What tells of the account is heeded before anything more is asked.
         yield from self._take_settled(at_most_left=0 if tell_of_account(told) else MOST_HANDED_IN)
 

@@ -98,6 +98,10 @@ class PollWindow:
             for lane, tag, asked in self._window.take(timeout_seconds)
         ]
 
+    def bound(self, lane: int, parallel: int) -> None:
+        """From now on `parallel` of the lane's questions may be asked at once."""
+        self._window.open_lane(lane, parallel)
+
     def stop(self, lane: int) -> None:
         """Ask nothing more in this lane; what was not sent comes back as `Silence.UNSENT`."""
         self._window.stop_lane(lane)
