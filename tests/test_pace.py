@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from pydantic import SecretStr
@@ -54,10 +55,24 @@ def test_requests_leave_at_their_moments() -> None:
 
 
 def test_requests_are_asked_in_the_order_of_their_moments() -> None:
-    lanes = make_lane(103.0, 101.0)
-    lanes.add(1, [Request(7, "", send_at=102.0)])
+    lanes = make_lane(102.0, 101.0)
+    lanes.add(1, [Request(7, "", send_at=103.0)])
     assert [request.tag for _, request in lanes.let_out(101)] == [1]
     assert list_departures(lanes, 101, 200) == [102.0, 103.0]
+
+
+def test_moments_reserved_at_different_times_do_not_make_the_gap_shorter() -> None:
+    lanes = make_lane(100.0, 100.2, 100.4)
+    lanes.add(1, [Request(7, "", send_at=100.39)])  # read from the clock by a process that was held up a little more
+    lanes.add(1, [Request(tag, "", send_at=100.38 + tag / 5) for tag in range(3)])
+    left = list_departures(lanes, 100.9, 200)  # all but the last were due meanwhile
+    assert all(later - sooner > 0.19 for sooner, later in pairwise(left[1:]))
+
+
+def test_a_lone_moment_that_comes_a_little_sooner_makes_the_gap_shorter() -> None:
+    lanes = make_lane(100.0, 100.2)
+    lanes.add(1, [Request(7, "", send_at=100.38)])
+    assert list_departures(lanes, 100.0, 200) == [100.0, 100.2, 100.38]
 
 
 def test_delayed_requests_do_not_catch_up_in_a_bunch() -> None:

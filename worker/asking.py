@@ -112,10 +112,6 @@ class Batch:
         """It could not be sent: the lead waits again."""
         self.waiting.append(self.unanswered[question.tag])
 
-    def count_lacking(self) -> int:
-        """How many permits more it could use."""
-        return len(self.unanswered) - self.permits
-
     def is_overdue(self) -> bool:
         """Whether leads that still wait have waited too long to be asked about this time."""
         return time.monotonic() - self.read_at > LONGEST_WAIT_SECONDS
@@ -183,7 +179,7 @@ def tell_of_account(told: Sequence[Told]) -> bool:
     return any(t.is_strained or t.reading.meaning in ACCOUNT_TROUBLE for t in told)
 
 
-def ends_the_batch(asked: Asked) -> bool:
+def ends_the_lane(asked: Asked) -> bool:
     """Whether the account is asked to wait, or refused: every further request would be one too many."""
     if not isinstance(asked, Answer):
         return False

@@ -13,7 +13,7 @@ from itertools import count
 
 from worker.accounts import Account
 from worker.asking import Batch, Told
-from worker.domain.answers import Asked
+from worker.domain.answers import Asked, NoAnswer, Silence
 from worker.leadbyte.client import Question
 from worker.store.claims import MOMENTS_AHEAD
 from worker.store.settling import Release
@@ -28,21 +28,14 @@ class Lane:
         self.id, self.account = id_, account
         self.batches: dict[int, Batch] = {}  # by claim, the oldest first
         self._answer_seconds = math.inf  # how long the last few answers took, the slower ones
-        self._bearable = 1.0
 
     def add(self, batch: Batch) -> None:
         """A claim more."""
         self.batches[batch.claim.id] = batch
-        self._bearable = batch.claim.bearable
-
-    def count_held(self) -> int:
-        """The permits that we hold."""
-        return sum(batch.permits for batch in self.batches.values())
 
     def count_permits(self) -> int:
-        """How many requests may be under way at once: of the permits that we hold, those that LeadByte bears now."""
-        held = self.count_held()
-        return max(1, int(held * self._bearable)) if held else 0
+        """How many requests may be under way at once: the permits that we hold."""
+        return sum(batch.permits for batch in self.batches.values())
 
     def count_unanswered(self) -> int:
         """Leads still to be answered."""
@@ -84,8 +77,9 @@ class Lane:
 
     def take_answer(self, question: Question, asked: Asked, now: float) -> Told:
         """Read one answer, which came at `now` (`time.monotonic()`), and keep it until it is settled."""
-        took, known = now - question.send_at, self._answer_seconds
-        self._answer_seconds = max(took, 0.8 * known) if known < math.inf else took
+        if not (isinstance(asked, NoAnswer) and asked.why is Silence.UNSENT):
+            took, known = now - question.send_at, self._answer_seconds
+            self._answer_seconds = max(took, 0.8 * known) if known < math.inf else took
         return self.batches[question.claim_id].take_answer(question.tag, asked, now)
 
     def give_up_waiting(self, *, overdue_only: bool = False) -> None:
@@ -101,18 +95,20 @@ class Lane:
     def release(self, batch: Batch) -> Release:
         """What becomes of the permits that the batch needs no more; a batch without unanswered leads leaves the lane.
 
-        They go to the batch that lacks most, which need not wait for a claim of its own to use them; but not those of
-        which there are too many just now, since LeadByte bears fewer, or somebody waits for one.
+        They pass on as far as the lane's other leads need them, some of which may be under way on them already. Which
+        batch has them is only for Postgres to know: they pass on again when that one ends.
         """
-        left, usable = len(batch.unanswered), int(self.count_held() * self._bearable)
+        left = len(batch.unanswered)
         freed = max(0, batch.permits - left)
         batch.permits -= freed
         if not left:
             del self.batches[batch.claim.id]
-        heir = max(self.batches.values(), key=Batch.count_lacking, default=batch)
-        passed_on = max(0, min(freed, heir.count_lacking(), usable - self.count_held()))
-        heir.permits += passed_on
-        return Release(left, freed, heir.claim.id, passed_on)
+        heirs = [other for other in self.batches.values() if other is not batch]
+        if not heirs:
+            return Release(left, freed)
+        passed_on = max(0, min(freed, self.count_unanswered() - self.count_permits()))
+        heirs[-1].permits += passed_on
+        return Release(left, freed, heirs[-1].claim.id, passed_on)
 
 
 class Lanes:

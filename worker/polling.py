@@ -12,8 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from worker.accounts import Account
-from worker.asking import SETTLE_WITHIN_SECONDS, Batch, ends_the_batch, tell_of_account
-from worker.domain.classify import Meaning
+from worker.asking import SETTLE_WITHIN_SECONDS, Batch, ends_the_lane, tell_of_account
 from worker.errors import DatabaseUnavailable, SettingsError
 from worker.failpoints import reach
 from worker.lane import Lane, Lanes
@@ -62,7 +61,7 @@ class _Run:
 
     def __init__(self, poller: Poller, accounts: Sequence[Account], may_go_on: Callable[[], bool]) -> None:
         self._poller, self._accounts, self._may_go_on = poller, list(accounts), may_go_on
-        self._window = poller.client.open_window(ends_the_batch)
+        self._window = poller.client.open_window(ends_the_lane)
         self._settling = SettlingThread(poller.settle)
         self._lanes = Lanes()
         self._claim_again_at: dict[str, float] = {}
@@ -122,7 +121,7 @@ class _Run:
                 find_budget(account),
                 now,
                 size,
-                ours=lane.count_held(),
+                ours=lane.count_permits(),
                 room=lane.count_spare_room(),
                 suspects=suspects,
             )
@@ -198,7 +197,9 @@ class _Run:
         taken, now = self._window.take(SETTLE_WITHIN_SECONDS), time.monotonic()
         for lane_id, question, asked in taken:
             lane = self._lanes[lane_id]
-            if lane.take_answer(question, asked, now).reading.meaning is Meaning.THROTTLED:
+            lane.take_answer(question, asked, now)
+            # The window has stopped the lane by the same rule; what is asked from now on needs another.
+            if ends_the_lane(asked) and self._lanes.find_open(lane.account) is lane:
                 self._stop(lane.account)
 
     def _hand_in(self, lane: Lane, batch: Batch) -> Iterator[Polled]:
@@ -209,8 +210,6 @@ class _Run:
             self._lanes.forget(lane)
         elif self._lanes.find_open(lane.account) is lane:
             self._window.bound(lane.id, lane.count_permits())
-            if not lane.count_permits():
-                lane.give_up_waiting()  # others have all permits now: the next claim may get some
         # What tells of the account is heeded before anything more is asked.
         yield from self._take_settled(at_most_left=0 if tell_of_account(told) else MOST_HANDED_IN)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from worker.accounts import Account
 from worker.asking import Batch, Told
+from worker.errors import DatabaseUnavailable
 from worker.failpoints import reach
 from worker.retrying import retry_while_unavailable
 from worker.settlement import Settled
@@ -37,6 +38,7 @@ class SettlingThread:
         self._settle = settle
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="settling")
         self._handed_in: deque[_HandedIn] = deque()
+        self._is_closing = False
 
     def __len__(self) -> int:
         """How many were handed in and not yet taken."""
@@ -49,6 +51,8 @@ class SettlingThread:
         )
 
     def _settle_patiently(self, batch: Batch, told: Sequence[Told], release: Release) -> Settled:
+        if self._is_closing:
+            raise DatabaseUnavailable("polling ended before these answers were settled; they will be asked for again")
         names = [t.lead.queue_id for t in told]
         reach("poll.before_settle", names)
         settled = retry_while_unavailable(lambda: self._settle(batch, told, release))
@@ -67,4 +71,5 @@ class SettlingThread:
 
     def close(self) -> None:
         """Wait for what is being written; nothing is, unless an error ended the run: the rest is left then."""
+        self._is_closing = True  # the one before may have used up the time there is
         self._thread.shutdown(wait=True, cancel_futures=True)

@@ -123,3 +123,18 @@ def test_an_error_of_a_settlement_ends_the_polling(poller: Poller, make_due: Cal
     with pytest.raises(ValueError, match="planted"):
         list(poll_while_due(replace(poller, choose_schedule=choose_wrongly), lambda: True))
     assert sql("select count(*) from resolver.watches where claim_id is not null") == [(BATCH,)]  # for the rescue
+
+
+def test_the_refusal_of_one_lead_does_not_keep_the_others_of_its_account_from_being_asked(
+    poller: Poller, box: SandboxClient, make_due: Callable[..., None], sql: Sql
+) -> None:
+    make_due("sandbox-approved-#", 10 * BATCH)
+    make_due("sandbox-403-#", 1)
+    make_due("sandbox-slow-#", 1)  # its batch, and what that one shares with the others, lasts for three seconds
+    sql("update resolver.watches set next_poll_at = next_poll_at - interval '1 h' where queue_id ~ '403|slow'")
+    total = sum(poll_while_due(poller, lambda: True), start=Polled())
+    assert (total.polled, total.final, total.failed) == (10 * BATCH + 2, 10 * BATCH + 1, 1)
+    assert count_polls(box) == 10 * BATCH + 2
+    # Moments are lost to those that were under way then and are not sent any more: once, not again and again.
+    ((reserved,),) = sql("select requests_today from resolver.accounts")
+    assert reserved <= 12 * BATCH + 2

@@ -25,15 +25,17 @@ class _Lane:
     waiting: deque[Request] = field(default_factory=deque)  # in the order of their moments
     under_way: int = 0
     untaken: int = 0  # added, and not yet taken by the caller
-    last_moment: float | None = None  # of the one that left last
+    last_moment: float | None = None  # of those that were added last
     is_stopped: bool = False
     is_leaving: bool = False  # to be forgotten once nothing is left to take
 
     def add(self, requests: Sequence[Request]) -> None:
         self.untaken += len(requests)
-        self.waiting = deque(sorted([*self.waiting, *requests], key=_by_moment))
-        before = [] if self.last_moment is None else [self.last_moment]
-        self.pace.learn_gap([*before, *map(_by_moment, self.waiting)])
+        added = sorted(requests, key=_by_moment)
+        self.pace.learn_gap([*map(_by_moment, added)], self.last_moment)
+        if added:
+            self.last_moment = added[-1].send_at
+        self.waiting = deque(sorted([*self.waiting, *added], key=_by_moment))
 
     def has_room(self) -> bool:
         return self.under_way < self.parallel and bool(self.waiting)
@@ -41,7 +43,6 @@ class _Lane:
     def let_one_out(self, now: float) -> Request:
         request = self.waiting.popleft()
         self.pace.note_departure(request.send_at, now)
-        self.last_moment = request.send_at
         self.under_way += 1
         return request
 

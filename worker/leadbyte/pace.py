@@ -6,7 +6,7 @@ Used by `worker.leadbyte.lanes`. The moments were reserved by `worker.store.clai
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import pairwise
 
 # What comes so late has lost its place in the budget: moments are reserved for requests that have room to leave, so
@@ -15,6 +15,8 @@ LATEST_SECONDS = 1.0
 # Lateness that may be made up: a timer's coarseness, or a caller who was settling leads meanwhile, must not slow a lane
 # of hundreds a second down. Up to 50 requests a second it lets no two leave together.
 SLACK_SECONDS = 0.02
+
+_CREDIBLE = 0.8  # the budget's share rises by tenths
 
 
 class Pace:
@@ -27,9 +29,17 @@ class Pace:
         self._gap = math.inf  # the shortest between two moments
         self._last = -math.inf  # when the last one left, less what may be made up
 
-    def learn_gap(self, moments: Iterable[float]) -> None:
-        """Take note of the distances between moments, which are in ascending order."""
-        self._gap = min([self._gap, *(later - sooner for sooner, later in pairwise(moments))])
+    def learn_gap(self, moments: Sequence[float], before: float | None) -> None:
+        """Take note of the distances between moments that were reserved together, in ascending order.
+
+        The one `before` them was reserved at another time: both are inexact by how long this process was held up after
+        it had read the clock. So a lone moment teaches by that distance, but no gap that is much shorter than is known.
+        """
+        gaps = [later - sooner for sooner, later in pairwise(moments)]
+        if before is not None and len(moments) == 1:
+            gaps = [moments[0] - before]
+            gaps = [gap for gap in gaps if gap > 0 and (self._gap == math.inf or gap >= _CREDIBLE * self._gap)]
+        self._gap = min([self._gap, *gaps])
 
     def find_turn(self, moment: float) -> float:
         """When a request of this moment may leave, unless others leave before it."""

@@ -74,22 +74,21 @@ class Claim:
     """A batch of leads under one lease. `id` is the fencing token; `permits` requests may be under way at once.
 
     `probe_until` set: it was made under a pause whose time was up, to see whether the trouble is over; meanwhile the
-    pause has been prolonged until then. `bearable`: the share of all permits given out that LeadByte bears just now.
+    pause has been prolonged until then.
     """
 
     id: int
     permits: int
     leads: tuple[ClaimedLead, ...]
     probe_until: datetime | None = None
-    bearable: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Slots:
     """Moments to send at: the first, the time between two, how many at most; and permits to give out.
 
-    `soon`: how many of the moments are so near that they may be reserved now. `concurrency`: requests at once that
-    LeadByte bears just now, of everybody together.
+    `soon`: how many of the moments are so near that they may be reserved now. Fewer permits than none: more are given
+    out than may be.
     """
 
     start: datetime
@@ -97,7 +96,6 @@ class Slots:
     most: int
     permits: int
     soon: int
-    concurrency: int
 
 
 # The row lock makes claims of one account take turns, which is what makes its budget hold over all workers.
@@ -185,25 +183,25 @@ def claim_due_leads(
         pause_until_tomorrow(connection, account, budget.requests_per_day, now)
         return None
     slots = find_slots(row, budget, held, now)
-    free = max(0, slots.permits)
-    if slots.most <= 0 or free + ours <= 0:
+    if slots.permits < 0:
+        return None  # more are given out than may be: LeadByte bears fewer, or somebody waits for one, see `slots`
+    if slots.most <= 0 or slots.permits + ours <= 0:
         return None
     hold = PROBE_HOLDS.get(row.pause_kind)
     probe_until = now + hold if hold is not None else None
-    most = 1 if suspects or probe_until is not None else min(limit, slots.most, (free + ours) * LEADS_A_PERMIT)
+    most = 1 if suspects or probe_until is not None else min(limit, slots.most, (slots.permits + ours) * LEADS_A_PERMIT)
     values = {"account": row.id, "claim": row.claim, "now": now, "until": now + LEASE, "suspects": suspects}
     leads = connection.execute(_CLAIM_LEADS, {**values, "oldest": most - most // 2, "newest": most // 2}).all()
     if not leads:
         return None
-    permits = min(free, len(leads))
+    permits = min(slots.permits, len(leads))
     connection.execute(_OPEN_CLAIM, {**values, "permits": permits})
     # A probe has its moment at once, since no other may be reserved under the pause.
     moments = min(permits + room, len(leads), slots.soon) if probe_until is None else 1
     taken = {"next_slot_at": slots.start + moments * slots.gap, "requests_today": row.requests_today + moments}
     connection.execute(TAKE_SLOTS, {**taken, "account": row.id, "now": now, "paused_until": probe_until})
     waits = [slots.start - now + n * slots.gap if n < moments else None for n in range(len(leads))]
-    bearable = min(1.0, slots.concurrency / max(1, held + permits))
-    return Claim(row.claim, permits, tuple(map(_read_lead, leads, waits)), probe_until, bearable)
+    return Claim(row.claim, permits, tuple(map(_read_lead, leads, waits)), probe_until)
 
 
 def find_slots(row: Row[tuple[object, ...]], budget: Budget, held: int, now: datetime) -> Slots:
@@ -220,7 +218,7 @@ def find_slots(row: Row[tuple[object, ...]], budget: Budget, held: int, now: dat
     concurrency = max(1, round(budget.concurrency * row.rate_share))
     # All that are free go to who comes first: one process can use them all, and the others persist meanwhile. Should it
     # die, they are lost until its lease has run out, as its leads are.
-    return Slots(start, gap, most, concurrency - held, soon, concurrency)
+    return Slots(start, gap, most, concurrency - held, soon)
 
 
 def _count_moments(ahead: timedelta, rate: float) -> int:
