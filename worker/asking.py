@@ -79,9 +79,7 @@ class Batch:
     told: list[Told] = field(init=False, default_factory=list)
     told_bytes: int = field(init=False, default=0)
     first_told_at: float = field(init=False, default=0.0)
-    moment: tuple[float, datetime] = field(
-        init=False
-    )  # of the latest answer, by `time.monotonic()` and by the database
+    moment: tuple[float, datetime] = field(init=False)  # of the latest answer: monotonic, and by the database's clock
     was_let_in: bool = field(init=False, default=False)  # LeadByte spoke of one of these leads
     troubles: set[Meaning] = field(init=False, default_factory=set)  # of the account, in answers not settled yet
 

@@ -1,7 +1,7 @@
 """Named places at which tests make a process fail; none of them does anything unless LEAD_RESOLVER_FAILPOINTS says so.
 
 `poll.before_settle=kill@QUEUEID,persist.before_commit=raise` arms two places, the first for one lead alone. Called by
-`worker.polling` and `worker.results`.
+`worker.polling`, `worker.settling_thread` and `worker.results`.
 """
 
 from __future__ import annotations

@@ -221,7 +221,7 @@ class _Run:
             yield settled.polled
 
     def _stop(self, account: Account) -> None:
-        """Send nothing more of this account: it was paused, by an answer of ours or of another worker's."""
+        """Send nothing more of what is claimed: LeadByte refuses or asks to wait, or the account was paused."""
         lane = self._lanes.stop(account)
         if lane is not None:
             self._window.stop(lane.id)

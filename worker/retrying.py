@@ -1,6 +1,6 @@
 """Trying again while Postgres is away: for work whose fruits would be lost, and which is safe to do twice.
 
-Used by `worker.polling` (answers already fetched), `worker.results` (replies already marked as attempted) and
+Used by `worker.settling_thread` (answers already fetched), `worker.results` (replies already marked as attempted) and
 `worker.operations` (a page of a long redrive).
 """
 

@@ -198,7 +198,9 @@ def _read_amount(value: Amount) -> Decimal | None:
 
 
 def _read_stamp(stamp: str) -> datetime:
+    if not _ISO_MOMENT.fullmatch(stamp):
+        raise _NeedsCareError
     try:
-        return datetime.fromisoformat(stamp if _ISO_MOMENT.fullmatch(stamp) else "")
+        return datetime.fromisoformat(stamp)
     except ValueError:
         raise _NeedsCareError from None

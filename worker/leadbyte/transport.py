@@ -45,7 +45,7 @@ def never_stop(_asked: Asked) -> bool:
 
 
 class Window(Protocol):
-    """Requests under way for one process, in several lanes (one a claim), none of which holds up another.
+    """Requests under way for one process, in several lanes (one an account), none of which holds up another.
 
     For one thread alone. It must be taken from now and then: a transport may do its work inside `take`.
     """

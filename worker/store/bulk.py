@@ -60,7 +60,7 @@ def write_columns(columns: Mapping[str, str], rows: Sequence[Sequence[object]]) 
     by_column = list(zip(columns.items(), zip(*rows, strict=True) if rows else [()] * len(columns), strict=True))
     moments: dict[int, str] = {}
     written = {
-        name: _write_moments(values, moments) if kind == "timestamptz" else _write_numbers(values)
+        name: _write_moments(values, moments) if kind == "timestamptz" else write_numbers(values)
         for (name, kind), values in by_column
         if kind not in _WRITTEN_AS_TEXT
     }
@@ -77,19 +77,14 @@ def list_rows(columns: Mapping[str, str], things: Iterable[object]) -> list[tupl
     return [*map(attrgetter(*columns), things)]
 
 
-def write_numbers(values: Sequence[int]) -> str:
-    """An array of numbers, for a parameter that is cast to one: psycopg would write a list of them one by one."""
-    return _write_numbers(values)
-
-
 def write_array(values: Sequence[str]) -> str:
     """A `text[]` as Postgres reads it."""
     return "{" + ",".join([_quote(value) for value in values]) + "}"
 
 
 # A column at a time rather than a value at a time: `join` and `replace` run in C.
-def _write_numbers(values: Sequence[Any]) -> str:
-    """Numbers and truth values, which are written as Python writes them."""
+def write_numbers(values: Sequence[object]) -> str:
+    """An array of numbers or truth values, which are written as Python writes them."""
     return "{" + ",".join(map(str, values)).replace("None", "NULL") + "}"
 
 
