@@ -19,7 +19,7 @@ WRONG = {
     "DATABASE_URL": [SECRET, f"mysql://u:{SECRET}@h/d", f"postgresql://u@h:{SECRET}/d", f"postgresql://u:p@[::1/{SECRET}"],
     "REDIS_URL": [SECRET, f"http://:{SECRET}@h", f"redis://:x@h:{SECRET}/0"],
     "LEADBYTE_AUTH": ["body", SECRET],
-    "LEADBYTE_REQUESTS_PER_SECOND": ["0", "-1", "fast", "nan", "inf", "10001"],
+    "LEADBYTE_REQUESTS_PER_SECOND": ["0", "-1", "fast", "nan", "inf", "100001"],
     "LEADBYTE_CONCURRENCY": ["0", "1.5", "1001", "many"],
     "LEADBYTE_ALLOW_PLAIN_HTTP": ["perhaps"],
     "LEADBYTE_TIMEOUT_SECONDS": ["0", "31", "inf"],

@@ -34,7 +34,7 @@ class AccountTable(BaseModel):
     api_key_file: Path | None = None
     base_url: str | None = None
     auth: AuthPlace | None = None
-    requests_per_second: float | None = Field(None, gt=0, le=10_000)
+    requests_per_second: float | None = Field(None, gt=0, le=100_000)
     concurrency: int | None = Field(None, ge=1, le=1_000)
     requests_per_day: int | None = Field(None, ge=0, le=1_000_000_000)
     acceptance: Acceptance | None = None

@@ -39,7 +39,7 @@ from worker.store.worklist import (
 
 log = structlog.get_logger(__name__)
 
-BATCH = 500
+BATCH = 1000
 Accounts = Mapping[str, Account]
 
 

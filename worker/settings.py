@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     leadbyte_auth: AuthPlace = Field(
         "query", description="where a poll carries the key: query (as documented) or header"
     )
-    leadbyte_requests_per_second: float = Field(5.0, gt=0, le=10_000, description="budget of one account, all workers")
+    leadbyte_requests_per_second: float = Field(5.0, gt=0, le=100_000, description="budget of one account, all workers")
     leadbyte_concurrency: int = Field(4, ge=1, le=1_000, description="parallel requests of one account, all workers")
     leadbyte_requests_per_day: int = Field(
         0, ge=0, le=1_000_000_000, description="most requests of one account a day (UTC); 0: any number"

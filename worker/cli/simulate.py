@@ -35,7 +35,7 @@ def simulate_load(
     outage: Annotated[
         str | None, typer.Option(help="LeadByte is away: `2h` in the middle, `6h+2h` from the sixth hour on.")
     ] = None,
-    requests_per_second: Annotated[float | None, typer.Option(min=0.001, max=10_000, show_default=False)] = None,
+    requests_per_second: Annotated[float | None, typer.Option(min=0.001, max=100_000, show_default=False)] = None,
     times: TimesOption = None,
     account: AccountOption = None,
     price: PriceOption = None,

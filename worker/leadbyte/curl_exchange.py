@@ -64,6 +64,11 @@ _SILENCES = {
     **dict.fromkeys(_TLS_ERRORS, Silence.TLS),
 }
 _FIELDS = re.compile(rb"^(retry-after|content-encoding|content-length):([^\n]*)", re.IGNORECASE | re.MULTILINE)
+# The whole head of nearly every answer: nothing before or after it, and of what we go by a length at most.
+_OTHER_LINES = rb"(?:(?!(?i:retry-after|content-encoding|content-length):)[^\r\n][^\n]*\n)*"
+_PLAIN_HEAD = re.compile(
+    rb"HTTP/1\.[^\n]*\n" + _OTHER_LINES + rb"(?:(?i:content-length):[^\n]*\n" + _OTHER_LINES + rb")?\r?\n"
+)
 
 
 class Exchange:
@@ -121,6 +126,8 @@ class Exchange:
         if error != _OK and not is_too_large:
             return NoAnswer(self._explain(error))
         status = self.easy.getinfo(pycurl.RESPONSE_CODE)
+        if status >= _FIRST_FINAL and self._size <= BODY_CAP and _PLAIN_HEAD.fullmatch(b"".join(self._head)):
+            return Answer(status, b"".join(self._body))
         head = _find_last_head(self._head)
         if status < _FIRST_FINAL or not head:
             return NoAnswer(Silence.BROKEN)

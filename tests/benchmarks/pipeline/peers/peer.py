@@ -16,7 +16,7 @@ from worker.local.stack import child_environment
 class Peer(Contestant):
     """Some of the leads are enough: its rate is steady, and a fraction of ours."""
 
-    leads_share = 0.06
+    leads_share = 0.04
 
     def count_open(self, connection: Connection) -> int:
         """Leads without a stored verdict."""
