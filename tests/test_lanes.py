@@ -154,11 +154,13 @@ def test_a_lane_that_was_stopped_comes_to_its_end_beside_the_next_one() -> None:
     lanes.keep(first)
     assert lanes.find_open(ACCOUNT) is first
     assert lanes.find_open(OTHER) is None
-    assert lanes.stop(ACCOUNT) is first
-    assert lanes.stop(ACCOUNT) is None
+    assert lanes.stop(first)
+    assert not lanes.stop(first)
+    assert lanes.find_open(ACCOUNT) is None
     second = lanes.make(ACCOUNT)
     second.add(open_batch(2, 2, permits=2))
     lanes.keep(second)
+    assert not lanes.stop(first)
     lanes.forget(first)
     assert (list(lanes), lanes.list_open(), lanes[second.id]) == ([second], [second], second)
     lanes.forget(second)

@@ -147,15 +147,17 @@ class Lanes:
         """It has a batch now."""
         self._lanes[lane.id] = self._open[lane.account.name] = lane
 
-    def stop(self, account: Account) -> Lane | None:
-        """Ask nothing more in the account's open lane: which one that was."""
-        return self._open.pop(account.name, None)
+    def stop(self, lane: Lane) -> bool:
+        """Ask nothing more in this lane; False if nothing was any more."""
+        is_open = self._open.get(lane.account.name) is lane
+        if is_open:
+            del self._open[lane.account.name]
+        return is_open
 
     def forget(self, lane: Lane) -> None:
         """Its last batch has ended."""
         del self._lanes[lane.id]
-        if self._open.get(lane.account.name) is lane:
-            del self._open[lane.account.name]
+        self.stop(lane)
 
     def list_awaited(self, since: float) -> set[str]:
         """The accounts with batches that were claimed by then (`time.monotonic()`)."""

@@ -16,6 +16,7 @@ from worker.asking import SETTLE_WITHIN_SECONDS, Batch, ends_the_lane, tell_of_a
 from worker.errors import DatabaseUnavailable, SettingsError
 from worker.failpoints import reach
 from worker.lane import Lane, Lanes
+from worker.permits import PermitKeeper
 from worker.poller import Poller
 from worker.reserving import RESERVE_AGAIN_SECONDS, Reserver, find_budget
 from worker.settlement import Polled, hand_back
@@ -65,7 +66,7 @@ class _Run:
         self._settling = SettlingThread(poller.settle)
         self._lanes = Lanes()
         self._claim_again_at: dict[str, float] = {}
-        self._reserver = Reserver(poller.engine)
+        self._reserver, self._keeper = Reserver(poller.engine), PermitKeeper(poller.engine)
         self._over_at: float | None = None
 
     def close(self) -> None:
@@ -134,11 +135,12 @@ class _Run:
         if not self._lanes:
             yield from self._take_settled(at_most_left=0)  # it frees permits, and some of it may be due again
             return
+        self._keep_permits()
         self._send_waiting()
         self._take_answers()
         for lane in self._lanes:
             for batch in list(lane.batches.values()):
-                if batch.is_ripe(self._poller.batch_size // 2):
+                if batch.is_ripe(self._poller.batch_size):
                     yield from self._hand_in(lane, batch)
         yield from self._take_settled()
 
@@ -169,6 +171,10 @@ class _Run:
         awaited = self._lanes.list_awaited(self._over_at)
         return [account for account in self._accounts if account.name not in awaited] if awaited else []
 
+    def _keep_permits(self) -> None:
+        for lane in self._keeper.find_lapsed(self._lanes):
+            self._stop_lane(lane)
+
     def _send_waiting(self) -> None:
         """Have those sent that wait for a moment, as far as there is room and the budget has moments near enough."""
         for lane in self._lanes.list_open():
@@ -196,11 +202,10 @@ class _Run:
             time.sleep(RESERVE_AGAIN_SECONDS)  # all wait for their moments
         taken, now = self._window.take(SETTLE_WITHIN_SECONDS), time.monotonic()
         for lane_id, question, asked in taken:
-            lane = self._lanes[lane_id]
-            lane.take_answer(question, asked, now)
-            # The window has stopped the lane by the same rule; what is asked from now on needs another.
-            if ends_the_lane(asked) and self._lanes.find_open(lane.account) is lane:
-                self._stop(lane.account)
+            self._lanes[lane_id].take_answer(question, asked, now)
+        for lane_id in {lane_id for lane_id, _, _ in taken}:
+            if self._window.is_stopped(lane_id):  # by `ends_the_lane`; what is asked from now on needs another
+                self._stop_lane(self._lanes[lane_id])
 
     def _hand_in(self, lane: Lane, batch: Batch) -> Iterator[Polled]:
         told = batch.hand_over()
@@ -216,13 +221,18 @@ class _Run:
     def _take_settled(self, at_most_left: int = MOST_HANDED_IN) -> Iterator[Polled]:
         for account, settled in self._settling.take_settled(at_most_left):
             self._claim_again_at[account.name] = 0.0
-            if settled.is_paused:
+            if settled.must_stop:
                 self._stop(account)
             yield settled.polled
 
     def _stop(self, account: Account) -> None:
-        """Send nothing more of what is claimed: LeadByte refuses or asks to wait, or the account was paused."""
-        lane = self._lanes.stop(account)
+        """Send nothing more of what is claimed: the account was paused, or permits were lost."""
+        lane = self._lanes.find_open(account)
         if lane is not None:
+            self._stop_lane(lane)
+
+    def _stop_lane(self, lane: Lane) -> None:
+        """Send nothing more in this lane; what is asked of its account from now on needs another."""
+        if self._lanes.stop(lane):
             self._window.stop(lane.id)
             lane.give_up_waiting()

@@ -53,10 +53,10 @@ class Polled:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What was settled, and whether the account is paused now: then nothing more may be asked."""
+    """What was settled, and whether nothing more may be asked: the account is paused, or permits were lost."""
 
     polled: Polled
-    is_paused: bool
+    must_stop: bool
 
 
 def settle(
@@ -102,11 +102,11 @@ def settle(
             count_polls(connection, name, polled.polled, polled.failed, now)
         is_paused = mind_account(connection, name, claim, ours, now)
         first_seen = note_unknown_words(connection, name, _list_unknown_words(ours), now)
-        release_permits(connection, claim, release)
+        has_all_permits = release_permits(connection, claim, release)
     for word in first_seen:
         log.warning("unknown_status_seen", account=name, word=word)
     log.info("polls_settled", account=name, claim=claim.id, **asdict(polled))
-    return Settled(polled, is_paused)
+    return Settled(polled, must_stop=is_paused or not has_all_permits)
 
 
 def hand_back(engine: Engine, batch: Batch, reason: str) -> None:

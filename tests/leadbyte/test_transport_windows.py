@@ -111,7 +111,9 @@ def test_an_answer_that_says_stop_ends_its_own_lane_alone(window: Window) -> Non
         for lane, url in ((1, wary.url), (2, server.url)):
             window.open_lane(lane, 1)
             window.add(lane, make_requests(url, 20))
+        assert [window.is_stopped(lane) for lane in (1, 2)] == [False, False]
         counted = Counter((lane, asked) for lane, _, asked in take_all(window))
+        assert [window.is_stopped(lane) for lane in (1, 2)] == [True, False]
         window.add(1, make_requests(wary.url, 3))
         assert [asked for _, _, asked in take_all(window)] == [_UNSENT] * 3
         assert len(wary.requests) == 1

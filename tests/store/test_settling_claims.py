@@ -142,9 +142,12 @@ def test_permits_pass_on_to_an_heir_once_however_often_that_is_done(
         "insert into resolver.claims (account_id, permits, lease_until)"
         " select account_id, 2, lease_until from resolver.claims returning id"
     )[0]
+    arrived = []
     for _ in range(2):  # the second time as after a commit whose confirmation was lost
         with transaction(engine) as connection:
-            release_permits(connection, claimed, Release(left=left, freed=5 - left, heir=heir, passed_on=3))
+            release = Release(left=left, freed=5 - left, heir=heir, passed_on=3)
+            arrived.append(release_permits(connection, claimed, release))
+    assert arrived == [True, False]
     assert [permits for (permits,) in sql("select permits from resolver.claims order by id")] == [*kept, 5]
 
 

@@ -102,6 +102,10 @@ class PollWindow:
         """From now on `parallel` of the lane's questions may be asked at once."""
         self._window.open_lane(lane, parallel)
 
+    def is_stopped(self, lane: int) -> bool:
+        """Whether nothing more is asked in this lane: for an answer, or by us."""
+        return self._window.is_stopped(lane)
+
     def stop(self, lane: int) -> None:
         """Ask nothing more in this lane; what was not sent comes back as `Silence.UNSENT`."""
         self._window.stop_lane(lane)
@@ -136,12 +140,12 @@ def _prepare_building(account: Account, key: SecretStr) -> Callable[[int, Questi
 
 def take_key_out(asked: Asked, spellings: Sequence[bytes]) -> Asked:
     """An error page may quote the request, and the journal keeps what was answered."""
-    if not isinstance(asked, Answer) or not any(spelling in asked.body for spelling in spellings):
+    if not isinstance(asked, Answer):
         return asked
     body = asked.body
     for spelling in spellings:
         body = body.replace(spelling, b"***")
-    return replace(asked, body=body)
+    return asked if body == asked.body else replace(asked, body=body)
 
 
 def list_spellings(secret: str) -> list[bytes]:

@@ -80,6 +80,10 @@ class CurlWindow:
             self._lanes.note_taken(lane)
         return taken
 
+    def is_stopped(self, lane: int) -> bool:
+        """See `Window`."""
+        return self._lanes.is_stopped(lane)
+
     def __len__(self) -> int:
         return len(self._lanes)
 

@@ -81,6 +81,10 @@ class Lanes:
         """Let nothing more out of this lane."""
         self._lanes[lane].is_stopped = True
 
+    def is_stopped(self, lane: int) -> bool:
+        """Whether nothing more is let out of it, if only because it is gone."""
+        return lane not in self._lanes or self._lanes[lane].is_stopped
+
     def forget(self, lane: int) -> None:
         """Stop it, and drop it once the last of it has been taken; nothing if it is gone already."""
         if lane in self._lanes:

@@ -110,6 +110,11 @@ class RequestsWindow:
                 self._lanes.note_taken(lane)
             return taken
 
+    def is_stopped(self, lane: int) -> bool:
+        """See `Window`."""
+        with self._lock:
+            return self._lanes.is_stopped(lane)
+
     def __len__(self) -> int:
         with self._lock:
             return len(self._lanes)

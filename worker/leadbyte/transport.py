@@ -68,6 +68,9 @@ class Window(Protocol):
         The lane is gone once the last of it has been taken.
         """
 
+    def is_stopped(self, lane: int) -> bool:
+        """Whether nothing more is sent of this lane: for an answer (`stop_after`), by `stop_lane`, or it is gone."""
+
     def __len__(self) -> int:
         """Requests added and not yet taken."""
 

@@ -21,6 +21,7 @@ from worker.domain.decide import PolledLead
 from worker.domain.lifecycle import STATES
 from worker.domain.manners import LEAST_SHARE
 from worker.store.accounts import PauseKind, pause_account
+from worker.store.permits import PERMIT_LEASE
 
 # Longer than the longest batch: PACE_HORIZON and a delay of 10 s to send in, a deadline (at most 30 s), the settling.
 LEASE = timedelta(seconds=60)
@@ -195,7 +196,7 @@ def claim_due_leads(
     if not leads:
         return None
     permits = min(slots.permits, len(leads))
-    connection.execute(_OPEN_CLAIM, {**values, "permits": permits})
+    connection.execute(_OPEN_CLAIM, {**values, "permits": permits, "until": now + PERMIT_LEASE})
     # A probe has its moment at once, since no other may be reserved under the pause.
     moments = min(permits + room, len(leads), slots.soon) if probe_until is None else 1
     taken = {"next_slot_at": slots.start + moments * slots.gap, "requests_today": row.requests_today + moments}
@@ -216,8 +217,7 @@ def find_slots(row: Row[tuple[object, ...]], budget: Budget, held: int, now: dat
         most = min(most, budget.requests_per_day - row.requests_today)
     soon = min(most, _count_moments(now + MOMENTS_AHEAD - start, rate))
     concurrency = max(1, round(budget.concurrency * row.rate_share))
-    # All that are free go to who comes first: one process can use them all, and the others persist meanwhile. Should it
-    # die, they are lost until its lease has run out, as its leads are.
+    # All that are free go to who comes first: one process can use them all, and the others persist meanwhile.
     return Slots(start, gap, most, concurrency - held, soon)
 
 

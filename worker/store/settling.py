@@ -142,11 +142,14 @@ def count_polls(connection: Connection, account: str, polls: int, failures: int,
     connection.execute(_COUNT_POLLS, {"account": account, "polls": polls, "failures": failures, "now": now})
 
 
-def release_permits(connection: Connection, claim: Claim, release: Release) -> None:
+def release_permits(connection: Connection, claim: Claim, release: Release) -> bool:
     """Give back the permits that the leads still to be answered don't need; with none left, the claim itself.
 
-    Leads of the claim that were not settled stay leased until the rescue.
+    Leads of the claim that were not settled stay leased until the rescue. False if permits that were to pass on did
+    not: their lease had run out, or this was done before.
     """
-    if release.left == 0 or release.freed:
-        statement = _FREE_PERMITS if release.left else _CLOSE_CLAIM
-        connection.execute(statement, {"claim": claim.id, **asdict(release)})
+    if release.left and not release.freed:
+        return True
+    statement = _FREE_PERMITS if release.left else _CLOSE_CLAIM
+    heirs = connection.execute(statement, {"claim": claim.id, **asdict(release)}).rowcount
+    return heirs > 0 or not release.passed_on

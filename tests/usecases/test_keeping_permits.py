@@ -1,0 +1,193 @@
+"""A run of polling keeps its permits for as long as it lasts, and sends nothing more when it has lost them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from threading import Thread
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import Engine
+
+from worker import permits
+from worker.accounts import Account
+from worker.asking import Batch
+from worker.domain.backoff import LadderSchedule
+from worker.domain.decide import Policy
+from worker.errors import DatabaseUnavailable
+from worker.leadbyte.choice import open_transport
+from worker.leadbyte.client import LeadByteClient
+from worker.poller import Poller
+from worker.polling import poll_while_due
+from worker.sandbox import SandboxClient, SandboxSettings, running_sandbox
+from worker.settlement import Polled
+from worker.store.claims import Budget, claim_due_leads
+from worker.store.db import read_clock, transaction
+from worker.store.settling import Release
+
+Sql = Callable[..., list[tuple[Any, ...]]]
+PATIENCE = 60.0
+
+
+@pytest.fixture
+def box() -> Iterator[SandboxClient]:
+    with running_sandbox(SandboxSettings()) as client:
+        yield client
+
+
+@pytest.fixture(params=["requests", "curl"])
+def poller(engine: Engine, box: SandboxClient, request: pytest.FixtureRequest) -> Iterator[Poller]:
+    account = Account("sandbox", box.base_url, "query", 1000.0, 2, SecretStr("sandbox-key"))
+    client = LeadByteClient(open_transport(request.param), timeout_seconds=PATIENCE)
+    policy = Policy(timedelta(days=7), timedelta(hours=1), LadderSchedule())
+    yield Poller(engine, client, {"sandbox": account}, policy, batch_size=20)
+    client.close()
+
+
+@pytest.fixture
+def make_due(sql: Sql) -> Callable[..., None]:
+    def track(pattern: str, count: int) -> None:
+        sql("select track_lead('sandbox', replace(%s, '#', n::text)) from generate_series(1, %s) n", pattern, count)
+        sql("update resolver.watches set next_poll_at = clock_timestamp() - interval '1 s'")
+
+    return track
+
+
+@pytest.fixture
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(permits, "RENEW_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr(permits, "AFTER_A_FAULT_SECONDS", 0.05)
+
+
+@contextmanager
+def meanwhile(box: SandboxClient, do: Callable[[], None]) -> Iterator[None]:
+    """Do it once, while requests are under way."""
+
+    def wait_and_do() -> None:
+        until = time.monotonic() + PATIENCE
+        while not box.calls()["by_kind"].get("poll") and time.monotonic() < until:
+            time.sleep(0.01)
+        do()
+
+    thread = Thread(target=wait_and_do)
+    thread.start()
+    yield
+    thread.join()
+
+
+def poll_all(poller: Poller) -> Polled:
+    return sum(poll_while_due(poller, lambda: True), start=Polled())
+
+
+@pytest.mark.usefixtures("_looks_often")
+def test_permits_are_renewed_while_answers_are_waited_for(
+    poller: Poller, box: SandboxClient, make_due: Callable[..., None], sql: Sql
+) -> None:
+    left: list[timedelta] = []
+
+    def look() -> None:
+        sql("update resolver.claims set lease_until = clock_timestamp() + interval '5 s'")
+        time.sleep(1)  # of the three that the answers take
+        left.extend(one for (one,) in sql("select lease_until - clock_timestamp() from resolver.claims"))
+
+    make_due("sandbox-slow-#", 2)
+    with meanwhile(box, look):
+        assert poll_all(poller).polled == 2
+    assert left
+    assert min(left) > timedelta(seconds=10)
+
+
+@pytest.mark.usefixtures("_looks_often")
+def test_a_run_that_lost_its_permits_sends_nothing_more_under_them(
+    poller: Poller, box: SandboxClient, make_due: Callable[..., None], sql: Sql
+) -> None:
+    make_due("sandbox-slow-#", 2)
+    make_due("sandbox-approved-#", 10)
+    sql("update resolver.watches set next_poll_at = next_poll_at - interval '1 h' where queue_id ~ 'slow'")
+
+    # As if it had been frozen: its permits went to somebody else, who has them for ever.
+    def take_them_away() -> None:
+        sql("update resolver.claims set lease_until = clock_timestamp()")
+        sql("""
+            insert into resolver.claims (account_id, permits, lease_until)
+            select id, 2, clock_timestamp() + interval '1 min' from resolver.accounts
+        """)
+
+    with meanwhile(box, take_them_away):
+        assert poll_all(poller).polled == 2
+    assert box.calls()["by_kind"]["poll"] == 2
+    assert sql("select count(*) from resolver.watches where claim_id is null and next_poll_at <= now()") == [(10,)]
+
+
+@pytest.mark.usefixtures("_looks_often")
+def test_a_run_without_permits_any_more_asks_for_new_ones(
+    poller: Poller, box: SandboxClient, make_due: Callable[..., None], sql: Sql
+) -> None:
+    make_due("sandbox-slow-#", 2)
+    make_due("sandbox-approved-#", 10)
+
+    def let_them_lapse() -> None:
+        sql("update resolver.claims set lease_until = clock_timestamp()")
+
+    with meanwhile(box, let_them_lapse):
+        assert poll_all(poller).final == 12
+    assert sql("select count(*) from resolver.claims where lease_until > clock_timestamp()") == [(0,)]
+
+
+@pytest.mark.usefixtures("_looks_often")
+def test_permits_that_cannot_be_renewed_are_used_until_their_lease_has_run_out(
+    poller: Poller, box: SandboxClient, make_due: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[float] = []
+
+    def fail(*_: object) -> set[int]:
+        tried.append(time.monotonic())
+        raise DatabaseUnavailable("planted")
+
+    make_due("sandbox-slow-#", 2)
+    make_due("sandbox-approved-#", 10)
+    monkeypatch.setattr(permits, "renew_permits", fail)
+    assert poll_all(poller).polled == 12
+    assert tried
+    assert box.calls()["by_kind"]["poll"] == 12
+
+
+@pytest.mark.usefixtures("_looks_often")
+def test_permits_that_could_not_be_renewed_in_time_are_given_up(
+    poller: Poller, box: SandboxClient, make_due: Callable[..., None], sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> set[int]:
+        raise DatabaseUnavailable("planted")
+
+    make_due("sandbox-slow-#", 2)
+    make_due("sandbox-approved-#", 10)
+    sql("update resolver.watches set next_poll_at = next_poll_at - interval '1 h' where queue_id ~ 'slow'")
+    monkeypatch.setattr(permits, "renew_permits", fail)
+    monkeypatch.setattr(permits, "PERMIT_LEASE", timedelta(seconds=1))
+    looks = iter([True])
+    assert sum(poll_while_due(poller, lambda: next(looks, False)), start=Polled()).polled == 2
+    assert box.calls()["by_kind"]["poll"] == 2
+
+
+@pytest.mark.parametrize(("is_gone", "must_stop"), [(False, False), (True, True)])
+def test_permits_that_were_to_pass_on_and_had_lapsed_are_used_no_more(
+    poller: Poller, make_due: Callable[..., None], sql: Sql, *, is_gone: bool, must_stop: bool
+) -> None:
+    make_due("sandbox-approved-#", 1)
+    account = poller.accounts["sandbox"]
+    with transaction(poller.engine) as connection:
+        now = read_clock(connection)
+        claim = claim_due_leads(connection, account.name, Budget(10.0, 2), now, 1)
+    assert claim is not None
+    ((heir,),) = sql(
+        "insert into resolver.claims (account_id, permits, lease_until)"
+        " select account_id, 0, lease_until from resolver.claims returning id"
+    )
+    if is_gone:
+        sql("delete from resolver.claims where id = %s", claim.id)  # as the sweep does with one that has run out
+    settled = poller.settle(Batch(account, claim, now, time.monotonic()), [], Release(0, 1, heir, 1))
+    assert settled.must_stop == must_stop
