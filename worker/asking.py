@@ -136,7 +136,7 @@ class Batch:
         return told
 
     def _find_moment(self, now: float) -> datetime:
-        # Answers taken together share one object, which is made, and written for Postgres, once.
+        # Answers taken together share one object, which is made once.
         known_for, moment = self.moment
         if now != known_for:
             moment = self.claimed_at + timedelta(seconds=now - self.read_at)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, text
 
 from worker.domain.facts import NOTHING_TOLD, Buyer, Delivery, Facts, Named
 from worker.domain.lifecycle import STATES, State
-from worker.store.bulk import execute_many, upsert, write_numbers
+from worker.store.bulk import execute_many, upsert, write_values
 
 Seen = tuple[datetime, datetime]  # first and last
 
@@ -110,7 +110,7 @@ _SAVE_DELIVERIES = upsert("resolver.deliveries", _DELIVERY_COLUMNS, ["lead_id", 
 
 def lock_leads(connection: Connection, lead_ids: Sequence[int]) -> list[KnownLead]:
     """Lock the leads, in one order for everybody, and read all that is recorded of them."""
-    rows = connection.execute(_LOCK_LEADS, {"lead_ids": write_numbers(lead_ids)}).all()
+    rows = connection.execute(_LOCK_LEADS, {"lead_ids": write_values(lead_ids)}).all()
     known = load_facts(connection, [id_ for id_, *_ in rows])
     unknown = (NOTHING_TOLD, 0, False)
     return [
@@ -144,7 +144,7 @@ def save_outcomes(connection: Connection, outcomes: Sequence[Outcome]) -> None:
 
 def load_facts(connection: Connection, lead_ids: Sequence[int]) -> Mapping[int, tuple[Facts, int, bool]]:
     """What is recorded of these leads: facts, the newest reply in them, and whether older ones were forgotten."""
-    values = {"lead_ids": write_numbers(lead_ids)}
+    values = {"lead_ids": write_values(lead_ids)}
     outcomes = connection.execute(_OUTCOMES, values).all()
     if not outcomes:
         return {}  # the ordinary case: a first reply

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
-from worker.store.bulk import write_numbers
+from worker.store.bulk import write_values
 
 # How long a worker that was killed keeps its permits from others. It outlasts a restart of Postgres, during which
 # nobody can renew theirs.
@@ -27,5 +27,5 @@ _RENEW = text("""
 
 def renew_permits(connection: Connection, claims: Collection[int], now: datetime) -> set[int]:
     """Keep the permits of these claims from now on; returns the claims that still had them."""
-    values = {"claims": write_numbers([*claims]), "now": now, "until": now + PERMIT_LEASE}
+    values = {"claims": write_values([*claims]), "now": now, "until": now + PERMIT_LEASE}
     return set(connection.execute(_RENEW, values).scalars())

@@ -13,7 +13,7 @@ from datetime import datetime
 from msgspec import Struct
 from sqlalchemy import Connection, TextClause, text
 
-from worker.store.bulk import write_numbers
+from worker.store.bulk import write_values
 
 MOST_ATTEMPTS = 3
 
@@ -108,7 +108,7 @@ def unpark_replies(connection: Connection, lead_ids: Sequence[int]) -> None:
 
 def take_replies(connection: Connection, lead_ids: Sequence[int], attempted: Sequence[int]) -> list[JournalledReply]:
     """Take the waiting replies of these leads off the work list, oldest first."""
-    values = {"lead_ids": write_numbers(lead_ids), "reply_ids": write_numbers(attempted)}
+    values = {"lead_ids": write_values(lead_ids), "reply_ids": write_values(attempted)}
     return _read_replies(connection, _TAKE, values)
 
 

@@ -28,7 +28,9 @@ _PASSED_ON = {f"LEAD_RESOLVER_{name}" for name in ("BATCH_SIZE", "LOG_FORMAT", "
 _MAKE_DUE = """
     update resolver.watches set next_poll_at = clock_timestamp() - interval '1 millisecond'
     where lead_id = any(array(
-        select lead_id from resolver.watches where claim_id is null and next_poll_at > clock_timestamp()
+        select lead_id from resolver.watches w where claim_id is null and next_poll_at > clock_timestamp()
+            -- One that waits to be persisted has its verdict: it would be asked about once more for nothing.
+            and not exists (select from resolver.unpersisted u where u.lead_id = w.lead_id)
         for update skip locked
     ))
 """
