@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Barrier
 from typing import Any
 
 import pytest
 
-from tests.quarantine.held_stage import Stage
+from tests.quarantine.held_stage import DUE, Stage
+from worker.polling import poll_while_due
 from worker.quarantine import Requested
 
 LEAD = "sandbox-quarantined-0001"
@@ -305,6 +308,30 @@ def test_no_permit_of_the_account_is_kept(stage: Stage) -> None:
     stage.ask("release", LEAD)
     stage.send()
     assert stage.sql("select count(*) from resolver.claims") == [(0,)]
+
+
+def test_an_action_gets_the_accounts_only_permit_before_a_backlog_of_polls_is_through(
+    make_stage: Callable[..., Stage],
+) -> None:
+    stage = make_stage(latency_seconds=0.05)
+    stage.hold(LEAD)
+    stage.ask("release", LEAD)
+    stage.account = replace(stage.account, concurrency=1)
+    poller = replace(stage.poller, accounts={"sandbox": stage.account}, batch_size=10)
+    stage.sql("select track_lead('sandbox', 'sandbox-approved-' || n) from generate_series(1, 200) n")
+    stage.sql(f"update resolver.watches set next_poll_at = {DUE} where queue_id like 'sandbox-approved-%%'")
+    polled = stage.box.calls()["by_kind"]["poll"]
+    with ThreadPoolExecutor(1) as pool:
+        rest = pool.submit(lambda: sum(one.polled for one in poll_while_due(poller, lambda: True)))
+        while stage.box.calls()["by_kind"]["poll"] == polled:
+            time.sleep(0.01)
+        assert stage.send() == {"acknowledged": 1}
+        asked_before = stage.box.calls()["by_kind"]["poll"] - polled
+        # Who polls claims nothing while an action waits, and is not called back by it: the next tick does that.
+        left = 200 - rest.result()
+    assert asked_before < 100
+    assert left == int(stage.sql("select count(*) from resolver.watches where next_poll_at <= now()")[0][0])
+    assert stage.box.calls()["by_account"]["sandbox"]["peak_concurrency"] == 1
 
 
 def test_a_released_lead_that_meets_the_campaigns_cap_is_refused_and_its_release_confirmed(stage: Stage) -> None:
