@@ -13,6 +13,7 @@ from worker.asking import Batch
 from worker.domain.answers import Answer
 from worker.domain.decide import PolledLead
 from worker.domain.lifecycle import State
+from worker.domain.manners import BREAKS_AFTER
 from worker.store.claims import Claim, ClaimedLead
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -47,6 +48,17 @@ def test_large_answers_are_enough_before_they_are_many(monkeypatch: pytest.Monke
     assert batch.is_ripe(100)
     batch.hand_over()
     batch.take_answer(2, Answer(200, b"x" * 600), time.monotonic())
+    assert not batch.is_ripe(100)
+
+
+def test_as_many_strained_answers_as_open_the_breaker_are_enough() -> None:
+    batch = open_batch(40)
+    for lead in range(BREAKS_AFTER):
+        assert not batch.is_ripe(100)
+        batch.take_answer(lead, Answer(500, b""), time.monotonic())
+    assert batch.is_ripe(100)
+    batch.hand_over()
+    batch.take_answer(BREAKS_AFTER, Answer(500, b""), time.monotonic())
     assert not batch.is_ripe(100)
 
 

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from worker.accounts import Account
 from worker.domain.answers import Answer, Asked, NoAnswer, Silence
 from worker.domain.classify import Meaning, Reading, classify_reply
+from worker.domain.manners import BREAKS_AFTER
 from worker.domain.ordinary import glance_at_reply, read_ordinary
 from worker.leadbyte.client import Question
 from worker.leadbyte.wire import Decoded, decode_body, keep_ordinary
@@ -82,6 +83,7 @@ class Batch:
     moment: tuple[float, datetime] = field(init=False)  # of the latest answer: monotonic, and by the database's clock
     was_let_in: bool = field(init=False, default=False)  # LeadByte spoke of one of these leads
     troubles: set[Meaning] = field(init=False, default_factory=set)  # of the account, in answers not settled yet
+    strained: int = field(init=False, default=0)  # of those answers
 
     def __post_init__(self) -> None:
         """All leads of the claim are still to be answered."""
@@ -128,6 +130,7 @@ class Batch:
             self.first_told_at = now
         self.told.append(told)
         self.told_bytes += len(asked.body) if isinstance(asked, Answer) else 0
+        self.strained += told.is_strained
         if told.reading.meaning in ACCOUNT_TROUBLE:
             self.troubles.add(told.reading.meaning)
         if told.reading.meaning is Meaning.REFUSED:
@@ -148,7 +151,7 @@ class Batch:
 
         Where the key opened the door for one lead of the batch, a refusal of another is that lead's own trouble.
         """
-        told, self.told, self.told_bytes = self.told, [], 0
+        told, self.told, self.told_bytes, self.strained = self.told, [], 0, 0
         self.troubles.clear()
         if not self.was_let_in:
             return told
@@ -167,6 +170,7 @@ class Batch:
         return (
             len(self.told) >= most
             or self.told_bytes >= SETTLE_BYTES
+            or self.strained >= BREAKS_AFTER  # it may be down: that is not to be found out by a thousand requests
             or Meaning.THROTTLED in self.troubles
             or time.monotonic() - self.first_told_at >= SETTLE_WITHIN_SECONDS
         )

@@ -127,7 +127,7 @@ def _stop_clock(reading: Reading) -> Facts:
 def _step_after_record(lead: PolledLead, reading: Reading, now: datetime, policy: Policy, chance: float) -> Step:
     digest = digest_reading(reading)
     is_news = digest != lead.told_digest and not _says_nothing_new(lead, reading)
-    later = _allow_settling(now)
+    later = now + SETTLE_GRACE
     told = reading.meaning is Meaning.TOLD
     if reading.state in FINAL:
         return Step(later, answered=True, journalled=True, told_digest=digest, note=reading.reason, told=told)
@@ -159,11 +159,6 @@ def _step_after_record(lead: PolledLead, reading: Reading, now: datetime, policy
         note=reading.reason,
         told=told,
     )
-
-
-@lru_cache(4)  # leads settled together share one object, which is written for Postgres once
-def _allow_settling(now: datetime) -> datetime:
-    return now + SETTLE_GRACE
 
 
 def _says_nothing_new(lead: PolledLead, reading: Reading) -> bool:
