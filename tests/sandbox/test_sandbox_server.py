@@ -6,13 +6,15 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from worker.sandbox import SandboxClient, SandboxSettings, running_sandbox
+from worker.sandbox import SandboxClient, SandboxSettings, running, running_sandbox
 from worker.sandbox.call_log import CallLog
+from worker.sandbox.server import SandboxServer
 
 Start = Callable[..., SandboxClient]
 Ask = Callable[..., tuple[int, Any]]
@@ -209,6 +211,24 @@ def test_a_port_in_use_is_told_at_once(box: SandboxClient) -> None:
     port = int(box.root_url.rpartition(":")[2])
     with pytest.raises(OSError, match="address already in use"), running_sandbox(SandboxSettings(port=port)):
         pytest.fail("two sandboxes on one port")
+
+
+def test_a_sandbox_that_does_not_begin_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    may_begin = threading.Event()
+    begin = SandboxServer.__aenter__
+
+    async def begin_late(server: SandboxServer) -> SandboxServer:
+        may_begin.wait(60)
+        return await begin(server)
+
+    monkeypatch.setattr(SandboxServer, "__aenter__", begin_late)
+    monkeypatch.setattr(running, "_START_SECONDS", 0.01)
+    with pytest.raises(TimeoutError), running_sandbox():
+        pytest.fail("it has not begun")
+    (late,) = (thread for thread in threading.enumerate() if thread.name == "sandbox")
+    may_begin.set()
+    late.join(60)
+    assert not late.is_alive()
 
 
 @pytest.mark.processes

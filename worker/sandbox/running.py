@@ -22,12 +22,15 @@ _START_SECONDS = 60
 def running_sandbox(settings: SandboxSettings = _DEFAULTS) -> Iterator[SandboxClient]:
     """A sandbox in a thread of its own for as long as the block lasts; OSError if it cannot listen."""
     started: Future[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-    thread = threading.Thread(target=lambda: asyncio.run(_serve_until_told(settings, started)), name="sandbox")
+    # A daemon: one that has not begun within its time is not waited for at the end of the process either.
+    thread = threading.Thread(
+        target=lambda: asyncio.run(_serve_until_told(settings, started)), name="sandbox", daemon=True
+    )
     thread.start()
     try:
         root_url, loop, told = started.result(_START_SECONDS)
     except BaseException:
-        thread.join()
+        started.cancel()
         raise
     try:
         yield SandboxClient(root_url, settings.key)
@@ -42,10 +45,12 @@ async def _serve_until_told(
     told = asyncio.Event()
     try:
         async with SandboxServer(settings) as server:
-            started.set_result((server.root_url, asyncio.get_running_loop(), told))
-            await told.wait()
+            if started.set_running_or_notify_cancel():
+                started.set_result((server.root_url, asyncio.get_running_loop(), told))
+                await told.wait()
     except OSError as problem:
-        started.set_exception(problem)
+        if not started.cancelled():
+            started.set_exception(problem)
 
 
 def serve_sandbox(settings: SandboxSettings) -> None:
