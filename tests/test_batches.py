@@ -31,56 +31,48 @@ def open_batch(leads: int) -> Batch:
     return Batch(account, Claim(1, leads, claimed), NOW, 0.0)
 
 
-def test_answers_are_enough_once_they_are_many() -> None:
-    batch = open_batch(3)
-    batch.take_answer(0, Answer(200, b"{}"), time.monotonic())
-    assert not batch.is_ripe(2)
-    batch.take_answer(1, Answer(200, b"{}"), time.monotonic())
-    assert batch.is_ripe(2)
-
-
-def test_large_answers_are_enough_before_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_answers_are_enough_before_they_are_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "SETTLE_BYTES", 1000)
     batch = open_batch(4)
     batch.take_answer(0, Answer(200, b"x" * 600), time.monotonic())
-    assert not batch.is_ripe(100)
+    assert not batch.is_ripe()
     batch.take_answer(1, Answer(200, b"x" * 600), time.monotonic())
-    assert batch.is_ripe(100)
+    assert batch.is_ripe()
     batch.hand_over()
     batch.take_answer(2, Answer(200, b"x" * 600), time.monotonic())
-    assert not batch.is_ripe(100)
+    assert not batch.is_ripe()
 
 
 def test_as_many_strained_answers_as_open_the_breaker_are_enough() -> None:
     batch = open_batch(40)
     for lead in range(BREAKS_AFTER):
-        assert not batch.is_ripe(100)
+        assert not batch.is_ripe()
         batch.take_answer(lead, Answer(500, b""), time.monotonic())
-    assert batch.is_ripe(100)
+    assert batch.is_ripe()
     batch.hand_over()
     batch.take_answer(BREAKS_AFTER, Answer(500, b""), time.monotonic())
-    assert not batch.is_ripe(100)
+    assert not batch.is_ripe()
 
 
 def test_answers_are_enough_when_there_are_no_others_to_wait_for() -> None:
     batch = open_batch(1)
     batch.take_answer(0, Answer(200, b"{}"), time.monotonic())
-    assert batch.is_ripe(100)
+    assert batch.is_ripe()
 
 
 def test_a_refusal_waits_for_what_is_under_way_since_it_may_be_of_one_lead_alone() -> None:
     batch = open_batch(2)
     batch.waiting.clear()  # both are under way
     batch.take_answer(0, Answer(403, b"{}"), time.monotonic())
-    assert not batch.is_ripe(1)
+    assert not batch.is_ripe()
     batch.take_answer(1, Answer(403, b"{}"), time.monotonic())
-    assert batch.is_ripe(1)
+    assert batch.is_ripe()
 
 
 def test_a_plea_to_wait_is_heeded_at_once() -> None:
     batch = open_batch(3)
     batch.take_answer(0, Answer(429, b""), time.monotonic())
-    assert batch.is_ripe(100)
+    assert batch.is_ripe()
     batch.hand_over()
     batch.take_answer(1, Answer(200, b"{}"), time.monotonic())
-    assert not batch.is_ripe(100)
+    assert not batch.is_ripe()

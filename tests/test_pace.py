@@ -7,6 +7,8 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
@@ -18,7 +20,7 @@ from worker.intake import Submission, track
 from worker.leadbyte import pace
 from worker.leadbyte.client import LeadByteClient
 from worker.leadbyte.lanes import Lanes
-from worker.leadbyte.pace import LATEST_SECONDS, SLACK_SECONDS
+from worker.leadbyte.pace import LATEST_SECONDS, LEAST_OF_GAP, SLACK_SECONDS
 from worker.leadbyte.requests_transport import RequestsTransport
 from worker.leadbyte.transport import Request
 from worker.poller import Poller
@@ -33,10 +35,10 @@ def lateness_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace, "LATEST_SECONDS", LATEST_SECONDS)
 
 
-def make_lane(*moments: float, parallel: int = 100, at_most: int = 100) -> Lanes:
+def make_lane(*moments: float, gap: float = 0.0, parallel: int = 100, at_most: int = 100) -> Lanes:
     lanes = Lanes(at_most)
     lanes.open(1, parallel)
-    lanes.add(1, [Request(tag, "", send_at=moment) for tag, moment in enumerate(moments)])
+    lanes.add(1, [Request(tag, "", send_at=moment) for tag, moment in enumerate(moments)], gap)
     return lanes
 
 
@@ -51,47 +53,68 @@ def list_departures(lanes: Lanes, now: float, until: float) -> list[float]:
 
 
 def test_requests_leave_at_their_moments() -> None:
-    assert list_departures(make_lane(100.0, 100.5, 101.0), 99, 200) == [100.0, 100.5, 101.0]
+    assert list_departures(make_lane(100.0, 100.5, 101.0, gap=0.5), 99, 200) == [100.0, 100.5, 101.0]
 
 
 def test_requests_are_asked_in_the_order_of_their_moments() -> None:
-    lanes = make_lane(102.0, 101.0)
-    lanes.add(1, [Request(7, "", send_at=103.0)])
+    lanes = make_lane(102.0, 101.0, gap=1.0)
+    lanes.add(1, [Request(7, "", send_at=103.0)], 1.0)
     assert [request.tag for _, request in lanes.let_out(101)] == [1]
     assert list_departures(lanes, 101, 200) == [102.0, 103.0]
 
 
-def test_moments_reserved_at_different_times_do_not_make_the_gap_shorter() -> None:
-    lanes = make_lane(100.0, 100.2, 100.4)
-    lanes.add(1, [Request(7, "", send_at=100.39)])  # read from the clock by a process that was held up a little more
-    lanes.add(1, [Request(tag, "", send_at=100.38 + tag / 5) for tag in range(3)])
-    left = list_departures(lanes, 100.9, 200)  # all but the last were due meanwhile
-    assert all(later - sooner > 0.19 for sooner, later in pairwise(left[1:]))
+def test_moments_that_others_reserved_between_ours_make_the_gap_no_longer() -> None:
+    lanes = make_lane(100.0, 101.0, gap=0.5)
+    lanes.add(1, [Request(7, "", send_at=101.5)], 0.5)
+    assert list_departures(lanes, 99, 200) == [100.0, 101.0, 101.5]
 
 
-def test_a_lone_moment_that_comes_a_little_sooner_makes_the_gap_shorter() -> None:
-    lanes = make_lane(100.0, 100.2)
-    lanes.add(1, [Request(7, "", send_at=100.38)])
-    assert list_departures(lanes, 100.0, 200) == [100.0, 100.2, 100.38]
+def test_a_budget_that_has_shrunk_makes_the_gap_longer() -> None:
+    lanes = make_lane(100.0, gap=0.1)
+    lanes.add(1, [Request(7, "", send_at=100.1)], 1.0)
+    assert list_departures(lanes, 100.0, 200) == [100.0, 100.0 + LEAST_OF_GAP]
+
+
+@given(st.lists(st.floats(0, 0.4), min_size=2, max_size=40))
+def test_no_second_sees_more_than_the_budget_however_long_each_request_was_held_up(delays: list[float]) -> None:
+    gap = 0.1
+    lanes, left, now = make_lane(*(100 + gap * n for n in range(len(delays))), gap=gap), [], 100.0
+    for delay in delays:
+        now = max(now, lanes.find_next_moment()) + delay
+        left += [now for _ in lanes.let_out(now)]
+    least = LEAST_OF_GAP * gap
+    allowed = 1 + int((1 + SLACK_SECONDS) / least)
+    assert all(sum(start <= at < start + 1 for at in left) <= allowed for start in left)
+
+
+def test_requests_that_were_held_up_come_back_to_their_moments() -> None:
+    lanes = make_lane(*(100 + 0.1 * n for n in range(200)), gap=0.1)
+    list(lanes.let_out(100.0))
+    left = list_departures(lanes, 100.25, 200)
+    late = [at - (100.1 + 0.1 * n) for n, at in enumerate(left)]
+    assert late[0] == pytest.approx(0.15)
+    assert late[-1] == pytest.approx(0.0)
+    assert all(later <= sooner + 0.001 for sooner, later in pairwise(late))
 
 
 def test_delayed_requests_do_not_catch_up_in_a_bunch() -> None:
-    left = list_departures(make_lane(100.0, 100.5, 101.0), 100.9, 200)
-    assert left == [100.9, round(101.4 - SLACK_SECONDS, 3), round(101.9 - SLACK_SECONDS, 3)]
+    left = list_departures(make_lane(100.0, 100.5, 101.0, gap=0.5), 100.9, 200)
+    first = 100.9 - SLACK_SECONDS
+    assert left == [100.9, round(first + 0.5 * LEAST_OF_GAP, 3), round(first + LEAST_OF_GAP, 3)]
 
 
 def test_requests_added_one_by_one_keep_the_gap_too() -> None:
     lanes = make_lane()
     left = []
     for moment in (100.0, 100.5, 101.0):
-        lanes.add(1, [Request(0, "", send_at=moment)])
+        lanes.add(1, [Request(0, "", send_at=moment)], 0.5)
         left += list_departures(lanes, 101.0, 101.1)
     assert left == [101.0]
     assert len(list_departures(lanes, 101.4, 200)) == 2
 
 
 def test_a_timers_coarseness_slows_no_lane_down() -> None:
-    lanes = make_lane(*(100 + n / 1000 for n in range(50)))
+    lanes = make_lane(*(100 + n / 1000 for n in range(50)), gap=0.001)
     left = [sum(1 for _ in lanes.let_out(100 + tick / 100)) for tick in range(6)]
     assert left == [1, 10, 10, 10, 10, 9]
 
@@ -115,7 +138,7 @@ def test_requests_that_wait_for_room_are_given_up_in_time() -> None:
 def test_what_all_lanes_may_have_under_way_is_bounded() -> None:
     lanes = make_lane(100.0, 100.0, at_most=3)
     lanes.open(2, 5)
-    lanes.add(2, [Request(tag, "", send_at=100.0) for tag in range(5)])
+    lanes.add(2, [Request(tag, "", send_at=100.0) for tag in range(5)], 0.0)
     assert [lane for lane, _ in lanes.let_out(100)] == [1, 1, 2]
     assert lanes.find_next_moment() == 100.0 + LATEST_SECONDS
     lanes.end(1)
@@ -126,14 +149,14 @@ def test_a_lane_is_forgotten_once_the_last_of_it_was_taken() -> None:
     lanes = make_lane(100.0)
     list(lanes.let_out(100))
     lanes.forget(1)
-    lanes.add(1, [Request(1, "", send_at=100.0)])
+    lanes.add(1, [Request(1, "", send_at=100.0)], 0.0)
     assert [request.tag for _, request in lanes.give_up(100)] == [1]
     lanes.end(1)
     for _ in range(2):
         lanes.note_taken(1)
     assert len(lanes) == 0
     with pytest.raises(KeyError):
-        lanes.add(1, [Request(2, "")])
+        lanes.add(1, [Request(2, "")], 0.0)
 
 
 def test_leads_behind_hanging_ones_are_handed_back_unasked(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

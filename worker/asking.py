@@ -160,16 +160,15 @@ class Batch:
             for t in told
         ]
 
-    def is_ripe(self, most: int) -> bool:
-        """Whether its answers are settled now: all are there, or enough, or one has waited, or it brings trouble."""
+    def is_ripe(self) -> bool:
+        """Whether its answers are settled now: all are there, or one has waited, or they are large or bring trouble."""
         if not self.unanswered:
             return True
         # A refusal may still turn out to be of one lead alone, while requests are under way.
         if not self.told or Meaning.REFUSED in self.troubles:
             return False
         return (
-            len(self.told) >= most
-            or self.told_bytes >= SETTLE_BYTES
+            self.told_bytes >= SETTLE_BYTES
             or self.strained >= BREAKS_AFTER  # it may be down: that is not to be found out by a thousand requests
             or Meaning.THROTTLED in self.troubles
             or time.monotonic() - self.first_told_at >= SETTLE_WITHIN_SECONDS

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from worker.accounts import Account
 from worker.asking import SETTLE_WITHIN_SECONDS, Batch, ends_the_lane, tell_of_account
+from worker.clock import read_sleepless
 from worker.errors import DatabaseUnavailable, SettingsError
 from worker.failpoints import reach
 from worker.lane import Lane, Lanes
@@ -20,7 +21,7 @@ from worker.permits import PermitKeeper
 from worker.poller import Poller
 from worker.reserving import RESERVE_AGAIN_SECONDS, Reserver, find_budget
 from worker.settlement import Polled, hand_back
-from worker.settling_thread import MOST_HANDED_IN, SettlingThread
+from worker.settling_thread import MOST_HANDED_IN, SettlingThread, Share
 from worker.store.claims import claim_due_leads
 from worker.store.db import read_clock, transaction
 
@@ -66,13 +67,15 @@ class _Run:
         self._settling = SettlingThread(poller.settle)
         self._lanes = Lanes()
         self._claim_again_at: dict[str, float] = {}
-        self._reserver, self._keeper = Reserver(poller.engine), PermitKeeper(poller.engine)
+        self._reserver = Reserver(poller.engine)
+        self._keeper = PermitKeeper(poller.engine, poller.client.timeout_seconds)
         self._over_at: float | None = None
 
     def close(self) -> None:
         """Forget what is still under way; nothing is, unless an error ended the run."""
         self._window.close()
         self._settling.close()
+        self._keeper.close()
 
     def poll_all(self) -> Iterator[Polled]:
         """Keep the window full until nothing is due."""
@@ -97,23 +100,24 @@ class _Run:
 
     def claim(self, account: Account, *, suspects: bool = False) -> bool:
         """Claim one batch and put its questions into the window; False if there was none to claim."""
-        lane = self._lanes.find_open(account) or self._lanes.make(account)
+        lane = self._find_lane(account) or self._lanes.make(account)
         batch = self._open_batch(lane, suspects=suspects)
         if batch is None:
             return False
         reach("poll.after_claim", (lead.queue_id for lead in batch.claim.leads))
         lane.add(batch)
         try:
-            self._window.add(account, lane.id, batch.list_questions(), lane.count_permits())
+            self._window.add(account, lane.id, batch.list_questions(), lane.count_permits(), batch.claim.gap)
         except SettingsError as error:
             lane.drop(batch)
             hand_back(self._poller.engine, batch, str(error))
+            self._keeper.drop(batch.claim.id)
             return False
         self._lanes.keep(lane)
         return True
 
     def _open_batch(self, lane: Lane, *, suspects: bool) -> Batch | None:
-        account, size = lane.account, self._poller.batch_size
+        account, size, began_at = lane.account, self._poller.batch_size, read_sleepless()
         with transaction(self._poller.engine) as connection:
             now, read_at = read_clock(connection), time.monotonic()
             claim = claim_due_leads(
@@ -125,8 +129,12 @@ class _Run:
                 ours=lane.count_permits(),
                 room=lane.count_spare_room(),
                 suspects=suspects,
+                permit_lease=self._keeper.lease,
             )
-        return None if claim is None else Batch(account, claim, now, read_at, self._poller.reads_facts)
+        if claim is None:
+            return None
+        self._keeper.hold(claim.id, began_at)
+        return Batch(account, claim, now, read_at, self._poller.reads_facts)
 
     def _is_busy(self) -> bool:
         return bool(self._lanes or self._settling)
@@ -135,12 +143,11 @@ class _Run:
         if not self._lanes:
             yield from self._take_settled(at_most_left=0)  # it frees permits, and some of it may be due again
             return
-        self._keep_permits()
         self._send_waiting()
         self._take_answers()
         for lane in self._lanes:
             for batch in list(lane.batches.values()):
-                if batch.is_ripe(self._poller.batch_size):
+                if batch.is_ripe():
                     yield from self._hand_in(lane, batch)
         yield from self._take_settled()
 
@@ -149,7 +156,7 @@ class _Run:
             now = time.monotonic()
             # With nothing under way there is nobody to wait for: what had no permit free a moment ago has one now.
             is_time = not self._is_busy() or now >= self._claim_again_at.get(account.name, 0.0)
-            lane = self._lanes.find_open(account)
+            lane = self._find_lane(account)
             if is_time and (lane is None or lane.wants_more()):
                 found = self._try_to_claim(account)
                 self._claim_again_at[account.name] = 0.0 if found else now + CLAIM_AGAIN_SECONDS
@@ -171,28 +178,34 @@ class _Run:
         awaited = self._lanes.list_awaited(self._over_at)
         return [account for account in self._accounts if account.name not in awaited] if awaited else []
 
-    def _keep_permits(self) -> None:
-        for lane in self._keeper.find_lapsed(self._lanes):
+    def _find_lane(self, account: Account) -> Lane | None:
+        """The account's open lane; one whose permits have lapsed is stopped instead."""
+        lane = self._lanes.find_open(account)
+        if lane is not None and self._keeper.have_lapsed(lane.batches):
             self._stop_lane(lane)
+            return None
+        return lane
 
     def _send_waiting(self) -> None:
         """Have those sent that wait for a moment, as far as there is room and the budget has moments near enough."""
         for lane in self._lanes.list_open():
-            lane.give_up_waiting(overdue_only=True)
-            room = lane.count_room()
-            if room > 0 and self._reserver.may_reserve(lane.account):
-                self._reserve(lane, room)
+            if self._find_lane(lane.account) is not None:
+                lane.give_up_waiting(overdue_only=True)
+                room = lane.count_room()
+                if room > 0 and self._reserver.may_reserve(lane.account):
+                    self._reserve(lane, room)
 
     def _reserve(self, lane: Lane, room: int) -> None:
         moments, reserved = self._reserver.reserve(lane.account, room)
         if reserved.is_paused:
-            self._stop(lane.account)
+            self._stop_lane(lane)
+        if self._find_lane(lane.account) is None:  # Postgres may have taken its time
             return
         if reserved.is_used_up:
             lane.give_up_waiting()
         questions = lane.take_waiting(moments)
         try:
-            self._window.add(lane.account, lane.id, questions, lane.count_permits())
+            self._window.add(lane.account, lane.id, questions, lane.count_permits(), reserved.gap)
         except SettingsError:  # the next claim says so, and pauses the account
             lane.put_back(questions)
             lane.give_up_waiting()
@@ -209,7 +222,7 @@ class _Run:
 
     def _hand_in(self, lane: Lane, batch: Batch) -> Iterator[Polled]:
         told = batch.hand_over()
-        self._settling.hand_in(batch, told, lane.release(batch))
+        self._settling.hand_in(Share(lane, batch, told, lane.release(batch)))
         if not lane.batches:
             self._window.forget(lane.id)
             self._lanes.forget(lane)
@@ -219,17 +232,16 @@ class _Run:
         yield from self._take_settled(at_most_left=0 if tell_of_account(told) else MOST_HANDED_IN)
 
     def _take_settled(self, at_most_left: int = MOST_HANDED_IN) -> Iterator[Polled]:
-        for account, settled in self._settling.take_settled(at_most_left):
+        for share, settled in self._settling.take_settled(at_most_left):
+            account = share.lane.account
             self._claim_again_at[account.name] = 0.0
-            if settled.must_stop:
-                self._stop(account)
+            if not share.release.left:
+                self._keeper.drop(share.batch.claim.id)
+            if settled.is_paused and (open_lane := self._lanes.find_open(account)) is not None:
+                self._stop_lane(open_lane)
+            if settled.has_lost_permits:
+                self._stop_lane(share.lane)
             yield settled.polled
-
-    def _stop(self, account: Account) -> None:
-        """Send nothing more of what is claimed: the account was paused, or permits were lost."""
-        lane = self._lanes.find_open(account)
-        if lane is not None:
-            self._stop_lane(lane)
 
     def _stop_lane(self, lane: Lane) -> None:
         """Send nothing more in this lane; what is asked of its account from now on needs another."""

@@ -53,10 +53,11 @@ class Polled:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What was settled, and whether nothing more may be asked: the account is paused, or permits were lost."""
+    """What was settled; whether the account is paused now, or the lane counts on permits that it has not: stop then."""
 
     polled: Polled
-    must_stop: bool
+    is_paused: bool = False
+    has_lost_permits: bool = False
 
 
 def settle(
@@ -102,11 +103,11 @@ def settle(
             count_polls(connection, name, polled.polled, polled.failed, now)
         is_paused = mind_account(connection, name, claim, ours, now)
         first_seen = note_unknown_words(connection, name, _list_unknown_words(ours), now)
-        has_all_permits = release_permits(connection, claim, release)
+        has_lost_permits = not release_permits(connection, claim, release, now)
     for word in first_seen:
         log.warning("unknown_status_seen", account=name, word=word)
     log.info("polls_settled", account=name, claim=claim.id, **asdict(polled))
-    return Settled(polled, must_stop=is_paused or not has_all_permits)
+    return Settled(polled, is_paused, has_lost_permits)
 
 
 def hand_back(engine: Engine, batch: Batch, reason: str) -> None:
@@ -119,7 +120,7 @@ def hand_back(engine: Engine, batch: Batch, reason: str) -> None:
         ]
         settle_polls(connection, batch.claim, untouched, now)
         pause(connection, batch.account.name, PauseKind.KEY, reason, now + PROBE_INTERVAL)
-        release_permits(connection, batch.claim, Release())
+        release_permits(connection, batch.claim, Release(), now)
 
 
 def _choose_policy(policy: Policy, choose_schedule: ChooseSchedule | None, account: str, told: Told) -> Policy:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from worker.accounts import Account
 from worker.asking import Batch, Told
 from worker.errors import DatabaseUnavailable
 from worker.failpoints import reach
+from worker.lane import Lane
 from worker.retrying import retry_while_unavailable
 from worker.settlement import Settled
 from worker.store.settling import Release
@@ -26,9 +26,13 @@ Settle = Callable[[Batch, Sequence[Told], Release], Settled]
 
 
 @dataclass(frozen=True, slots=True)
-class _HandedIn:
-    account: Account
-    outcome: Future[Settled]
+class Share:
+    """What is settled at once: some answers of a batch, which is or was of this lane, and the permits they free."""
+
+    lane: Lane
+    batch: Batch
+    told: Sequence[Told]
+    release: Release
 
 
 class SettlingThread:
@@ -37,37 +41,35 @@ class SettlingThread:
     def __init__(self, settle: Settle) -> None:
         self._settle = settle
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="settling")
-        self._handed_in: deque[_HandedIn] = deque()
+        self._handed_in: deque[tuple[Share, Future[Settled]]] = deque()
         self._is_closing = False
 
     def __len__(self) -> int:
         """How many were handed in and not yet taken."""
         return len(self._handed_in)
 
-    def hand_in(self, batch: Batch, told: Sequence[Told], release: Release) -> None:
-        """Have these answers of the batch settled, and its permits released."""
-        self._handed_in.append(
-            _HandedIn(batch.account, self._thread.submit(self._settle_patiently, batch, told, release))
-        )
+    def hand_in(self, share: Share) -> None:
+        """Have these answers settled, and their permits released."""
+        self._handed_in.append((share, self._thread.submit(self._settle_patiently, share)))
 
-    def _settle_patiently(self, batch: Batch, told: Sequence[Told], release: Release) -> Settled:
+    def _settle_patiently(self, share: Share) -> Settled:
         if self._is_closing:
             raise DatabaseUnavailable("polling ended before these answers were settled; they will be asked for again")
-        names = [t.lead.queue_id for t in told]
+        names = [t.lead.queue_id for t in share.told]
         reach("poll.before_settle", names)
-        settled = retry_while_unavailable(lambda: self._settle(batch, told, release))
+        settled = retry_while_unavailable(lambda: self._settle(share.batch, share.told, share.release))
         reach("poll.after_settle", names)
         return settled
 
-    def take_settled(self, at_most_left: int) -> Iterator[tuple[Account, Settled]]:
+    def take_settled(self, at_most_left: int) -> Iterator[tuple[Share, Settled]]:
         """What is settled by now; waits until at most so many are left.
 
         Raises:
             DatabaseUnavailable: Postgres stayed away; what was handed in stays leased until the lease has run out.
         """
-        while self._handed_in and (len(self._handed_in) > at_most_left or self._handed_in[0].outcome.done()):
-            handed_in = self._handed_in.popleft()
-            yield handed_in.account, handed_in.outcome.result()
+        while self._handed_in and (len(self._handed_in) > at_most_left or self._handed_in[0][1].done()):
+            share, outcome = self._handed_in.popleft()
+            yield share, outcome.result()
 
     def close(self) -> None:
         """Wait for what is being written; nothing is, unless an error ended the run: the rest is left then."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
-from worker.store.claims import Budget, Claim, claim_due_leads
+from worker.store.claims import LEASE, Budget, Claim, claim_due_leads
 from worker.store.db import read_clock, transaction
 
 Sql = Callable[..., list[tuple[Any, ...]]]
@@ -49,11 +49,19 @@ def claim(engine: Engine) -> Callable[..., Claim | None]:
         suspects: bool = False,
         per_day: int | None = None,
         at: datetime | None = None,
+        permit_lease: timedelta = LEASE,
     ) -> Claim | None:
         with transaction(engine) as connection:
             now = at or read_clock(connection)
             return claim_due_leads(
-                connection, account, Budget(rate, concurrency, per_day), now, limit, ours=ours, suspects=suspects
+                connection,
+                account,
+                Budget(rate, concurrency, per_day),
+                now,
+                limit,
+                ours=ours,
+                suspects=suspects,
+                permit_lease=permit_lease,
             )
 
     return take

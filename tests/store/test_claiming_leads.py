@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine
 
 from worker.store.claims import LEADS_A_PERMIT, PACE_HORIZON, Claim
-from worker.store.db import transaction
+from worker.store.db import read_clock, transaction
 from worker.store.settling import Release, release_permits
 
 Sql = Callable[..., list[tuple[Any, ...]]]
@@ -215,7 +215,7 @@ def test_permits_come_back_when_a_claim_is_closed(claim: Take, make_due: MakeDue
     assert first is not None
     assert claim(concurrency=1) is None
     with transaction(engine) as connection:
-        release_permits(connection, first, Release())
+        release_permits(connection, first, Release(), read_clock(connection))
     assert claim(concurrency=1) is not None
 
 

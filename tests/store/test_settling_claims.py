@@ -128,7 +128,7 @@ def test_requests_are_counted_in_steps_of_ten_seconds(engine: Engine, sql: Sql) 
 
 def test_a_closed_claim_leaves_its_unsettled_leads_to_the_rescue(engine: Engine, claimed: Claim, sql: Sql) -> None:
     with transaction(engine) as connection:
-        release_permits(connection, claimed, Release())
+        release_permits(connection, claimed, Release(), read_clock(connection))
     assert sql("select count(*) from resolver.claims") == [(0,)]
     assert read_watch(sql, "claim_id") == (claimed.id,)
 
@@ -146,9 +146,23 @@ def test_permits_pass_on_to_an_heir_once_however_often_that_is_done(
     for _ in range(2):  # the second time as after a commit whose confirmation was lost
         with transaction(engine) as connection:
             release = Release(left=left, freed=5 - left, heir=heir, passed_on=3)
-            arrived.append(release_permits(connection, claimed, release))
+            arrived.append(release_permits(connection, claimed, release, read_clock(connection)))
     assert arrived == [True, False]
     assert [permits for (permits,) in sql("select permits from resolver.claims order by id")] == [*kept, 5]
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_permits_that_had_lapsed_pass_on_to_nobody(engine: Engine, claimed: Claim, sql: Sql, left: int) -> None:
+    (heir,) = sql(
+        "insert into resolver.claims (account_id, permits, lease_until)"
+        " select account_id, 2, lease_until from resolver.claims returning id"
+    )[0]
+    sql("update resolver.claims set permits = 5, lease_until = clock_timestamp() where id = %s", claimed.id)
+    with transaction(engine) as connection:
+        release = Release(left=left, freed=5 - left, heir=heir, passed_on=3)
+        assert not release_permits(connection, claimed, release, read_clock(connection))
+    assert sql("select permits from resolver.claims where id = %s", heir) == [(2,)]
+    assert sql("select coalesce(sum(permits), 0) from resolver.claims where id = %s", claimed.id) == [(left,)]
 
 
 @pytest.mark.usefixtures("claimed")

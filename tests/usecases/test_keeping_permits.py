@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 from worker import permits
 from worker.accounts import Account
 from worker.asking import Batch
+from worker.clock import read_sleepless
 from worker.domain.backoff import LadderSchedule
 from worker.domain.decide import Policy
 from worker.errors import DatabaseUnavailable
@@ -124,41 +125,34 @@ def test_a_run_that_lost_its_permits_sends_nothing_more_under_them(
 
 
 @pytest.mark.usefixtures("_looks_often")
-def test_a_run_without_permits_any_more_asks_for_new_ones(
+def test_a_run_without_permits_any_more_claims_anew(
     poller: Poller, box: SandboxClient, make_due: Callable[..., None], sql: Sql
 ) -> None:
     make_due("sandbox-slow-#", 2)
     make_due("sandbox-approved-#", 10)
+    sql("update resolver.watches set next_poll_at = next_poll_at - interval '1 h' where queue_id ~ 'slow'")
 
     def let_them_lapse() -> None:
         sql("update resolver.claims set lease_until = clock_timestamp()")
 
     with meanwhile(box, let_them_lapse):
         assert poll_all(poller).final == 12
+    assert box.calls()["by_kind"]["poll"] == 12
+    ((claims,),) = sql("select count(distinct claim_id) from resolver.replies where claim_id <> 1")
+    assert claims > 0  # the first one had all twelve
     assert sql("select count(*) from resolver.claims where lease_until > clock_timestamp()") == [(0,)]
 
 
+@pytest.mark.parametrize(("fault_seconds", "asked"), [(1.0, 12), (3600.0, 2)])
 @pytest.mark.usefixtures("_looks_often")
-def test_permits_that_cannot_be_renewed_are_used_until_their_lease_has_run_out(
-    poller: Poller, box: SandboxClient, make_due: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tried: list[float] = []
-
-    def fail(*_: object) -> set[int]:
-        tried.append(time.monotonic())
-        raise DatabaseUnavailable("planted")
-
-    make_due("sandbox-slow-#", 2)
-    make_due("sandbox-approved-#", 10)
-    monkeypatch.setattr(permits, "renew_permits", fail)
-    assert poll_all(poller).polled == 12
-    assert tried
-    assert box.calls()["by_kind"]["poll"] == 12
-
-
-@pytest.mark.usefixtures("_looks_often")
-def test_permits_that_could_not_be_renewed_in_time_are_given_up(
-    poller: Poller, box: SandboxClient, make_due: Callable[..., None], sql: Sql, monkeypatch: pytest.MonkeyPatch
+def test_permits_that_cannot_be_renewed_are_used_for_a_while_and_then_no_more(
+    poller: Poller,
+    box: SandboxClient,
+    make_due: Callable[..., None],
+    sql: Sql,
+    monkeypatch: pytest.MonkeyPatch,
+    fault_seconds: float,
+    asked: int,
 ) -> None:
     def fail(*_: object) -> set[int]:
         raise DatabaseUnavailable("planted")
@@ -167,15 +161,19 @@ def test_permits_that_could_not_be_renewed_in_time_are_given_up(
     make_due("sandbox-approved-#", 10)
     sql("update resolver.watches set next_poll_at = next_poll_at - interval '1 h' where queue_id ~ 'slow'")
     monkeypatch.setattr(permits, "renew_permits", fail)
-    monkeypatch.setattr(permits, "PERMIT_LEASE", timedelta(seconds=1))
-    looks = iter([True])
-    assert sum(poll_while_due(poller, lambda: next(looks, False)), start=Polled()).polled == 2
-    assert box.calls()["by_kind"]["poll"] == 2
+
+    def jump() -> None:
+        monkeypatch.setattr(permits, "read_sleepless", lambda: read_sleepless() + fault_seconds)
+
+    looks = iter([True])  # what is handed back is not claimed again
+    with meanwhile(box, jump):
+        assert sum(poll_while_due(poller, lambda: next(looks, False)), start=Polled()).polled == asked
+    assert box.calls()["by_kind"]["poll"] == asked
 
 
-@pytest.mark.parametrize(("is_gone", "must_stop"), [(False, False), (True, True)])
-def test_permits_that_were_to_pass_on_and_had_lapsed_are_used_no_more(
-    poller: Poller, make_due: Callable[..., None], sql: Sql, *, is_gone: bool, must_stop: bool
+@pytest.mark.parametrize(("is_gone", "has_lost"), [(False, False), (True, True)])
+def test_permits_that_were_to_pass_on_and_had_lapsed_are_told_of(
+    poller: Poller, make_due: Callable[..., None], sql: Sql, *, is_gone: bool, has_lost: bool
 ) -> None:
     make_due("sandbox-approved-#", 1)
     account = poller.accounts["sandbox"]
@@ -190,4 +188,4 @@ def test_permits_that_were_to_pass_on_and_had_lapsed_are_used_no_more(
     if is_gone:
         sql("delete from resolver.claims where id = %s", claim.id)  # as the sweep does with one that has run out
     settled = poller.settle(Batch(account, claim, now, time.monotonic()), [], Release(0, 1, heir, 1))
-    assert settled.must_stop == must_stop
+    assert settled.has_lost_permits == has_lost

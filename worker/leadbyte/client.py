@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from datetime import timedelta
 from itertools import count
 from urllib.parse import quote
 
@@ -40,11 +41,11 @@ class LeadByteClient:
 
     def __init__(self, transport: Transport, timeout_seconds: float) -> None:
         self._transport = transport
-        self._timeout_seconds = timeout_seconds
+        self.timeout_seconds = timeout_seconds
 
     def open_window(self, stop_after: Callable[[Asked], bool] = never_stop) -> PollWindow:
         """For any number of lanes at once; an answer for which `stop_after` holds ends its lane's asking."""
-        return PollWindow(self._transport.open_window(timeout_seconds=self._timeout_seconds, stop_after=stop_after))
+        return PollWindow(self._transport.open_window(timeout_seconds=self.timeout_seconds, stop_after=stop_after))
 
     def poll(
         self,
@@ -74,8 +75,10 @@ class PollWindow:
         self._asked: dict[int, Question] = {}
         self._tags = count()
 
-    def add(self, account: Account, lane: int, questions: Sequence[Question], parallel: int) -> None:
-        """Have `GET /apiqueue/{queueId}` asked for each question, `parallel` of the lane's at once.
+    def add(
+        self, account: Account, lane: int, questions: Sequence[Question], parallel: int, gap: timedelta = timedelta(0)
+    ) -> None:
+        """Have `GET /apiqueue/{queueId}` asked for each question, `parallel` of the lane's at once, `gap` apart.
 
         The documented place of the key is the query; whether the header works too is unknown (LeadByte, "API Queue").
         SettingsError if the account's key can't be read: none of these is asked then.
@@ -89,7 +92,7 @@ class PollWindow:
         self._spellings[lane] = list(dict.fromkeys([*known, *list_spellings(key.get_secret_value())]))
         self._asked.update(by_tag)
         self._window.open_lane(lane, parallel)
-        self._window.add(lane, requests)
+        self._window.add(lane, requests, gap.total_seconds())
 
     def take(self, timeout_seconds: float) -> list[tuple[int, Question, Asked]]:
         """(lane, question, answer) of what has ended; waits at most this long for the first."""

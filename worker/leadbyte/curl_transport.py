@@ -53,9 +53,9 @@ class CurlWindow:
         """See `Window`."""
         self._lanes.open(lane, parallel)
 
-    def add(self, lane: int, requests: Sequence[Request]) -> None:
+    def add(self, lane: int, requests: Sequence[Request], gap_seconds: float = 0.0) -> None:
         """See `Window`."""
-        self._lanes.add(lane, requests)
+        self._lanes.add(lane, requests, gap_seconds)
 
     def stop_lane(self, lane: int) -> None:
         """See `Window`."""

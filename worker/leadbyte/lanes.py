@@ -25,17 +25,14 @@ class _Lane:
     waiting: deque[Request] = field(default_factory=deque)  # in the order of their moments
     under_way: int = 0
     untaken: int = 0  # added, and not yet taken by the caller
-    last_moment: float | None = None  # of those that were added last
     is_stopped: bool = False
     is_leaving: bool = False  # to be forgotten once nothing is left to take
 
-    def add(self, requests: Sequence[Request]) -> None:
+    def add(self, requests: Sequence[Request], gap_seconds: float) -> None:
         self.untaken += len(requests)
-        added = sorted(requests, key=_by_moment)
-        self.pace.learn_gap([*map(_by_moment, added)], self.last_moment)
-        if added:
-            self.last_moment = added[-1].send_at
-        self.waiting = deque(sorted([*self.waiting, *added], key=_by_moment))
+        if requests:
+            self.pace.gap_seconds = gap_seconds
+        self.waiting = deque(sorted([*self.waiting, *requests], key=_by_moment))
 
     def has_room(self) -> bool:
         return self.under_way < self.parallel and bool(self.waiting)
@@ -72,9 +69,9 @@ class Lanes:
         else:
             self._lanes[lane] = _Lane(parallel)
 
-    def add(self, lane: int, requests: Sequence[Request]) -> None:
+    def add(self, lane: int, requests: Sequence[Request], gap_seconds: float) -> None:
         """See `Window.add`; KeyError if the lane was never opened, or is gone."""
-        self._lanes[lane].add(requests)
+        self._lanes[lane].add(requests, gap_seconds)
         self._untaken += len(requests)
 
     def stop(self, lane: int) -> None:

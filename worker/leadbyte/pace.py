@@ -6,8 +6,6 @@ Used by `worker.leadbyte.lanes`. The moments were reserved by `worker.store.clai
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import pairwise
 
 # What comes so late has lost its place in the budget: moments are reserved for requests that have room to leave, so
 # only a process that was stopped, or starved, comes late.
@@ -15,8 +13,9 @@ LATEST_SECONDS = 1.0
 # Lateness that may be made up: a timer's coarseness, or a caller who was settling leads meanwhile, must not slow a lane
 # of hundreds a second down. Up to 50 requests a second it lets no two leave together.
 SLACK_SECONDS = 0.02
-
-_CREDIBLE = 0.8  # the budget's share rises by tenths
+# Of the budget's gap, the least that two leave apart: those that were held up come back to their moments in time, at a
+# rate that is still within the budget (`worker.store.claims.ROOM_FOR_JITTER` leaves twice as much).
+LEAST_OF_GAP = 0.985
 
 
 class Pace:
@@ -26,25 +25,12 @@ class Pace:
     """
 
     def __init__(self) -> None:
-        self._gap = math.inf  # the shortest between two moments
+        self.gap_seconds = 0.0  # between two moments of the budget, as it was told last
         self._last = -math.inf  # when the last one left, less what may be made up
-
-    def learn_gap(self, moments: Sequence[float], before: float | None) -> None:
-        """Take note of the distances between moments that were reserved together, in ascending order.
-
-        The one `before` them was reserved at another time: both are inexact by how long this process was held up after
-        it had read the clock. So a lone moment teaches by that distance, but no gap that is much shorter than is known.
-        """
-        gaps = [later - sooner for sooner, later in pairwise(moments)]
-        if before is not None and len(moments) == 1:
-            gaps = [moments[0] - before]
-            gaps = [gap for gap in gaps if gap > 0 and (self._gap == math.inf or gap >= _CREDIBLE * self._gap)]
-        self._gap = min([self._gap, *gaps])
 
     def find_turn(self, moment: float) -> float:
         """When a request of this moment may leave, unless others leave before it."""
-        # -inf and inf make no sum: the first request, or one without a second.
-        return moment if math.inf in {self._gap, -self._last} else max(moment, self._last + self._gap)
+        return max(moment, self._last + LEAST_OF_GAP * self.gap_seconds)
 
     def note_departure(self, moment: float, now: float) -> None:
         """A request of this moment leaves now."""

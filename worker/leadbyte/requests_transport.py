@@ -89,10 +89,10 @@ class RequestsWindow:
             self._lanes.open(lane, parallel)
             self._to_dispatch.notify()
 
-    def add(self, lane: int, requests: Sequence[Request]) -> None:
+    def add(self, lane: int, requests: Sequence[Request], gap_seconds: float = 0.0) -> None:
         """See `Window`."""
         with self._lock:
-            self._lanes.add(lane, requests)
+            self._lanes.add(lane, requests, gap_seconds)
             self._to_dispatch.notify()
 
     def stop_lane(self, lane: int) -> None:

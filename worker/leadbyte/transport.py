@@ -53,8 +53,11 @@ class Window(Protocol):
     def open_lane(self, lane: int, parallel: int) -> None:
         """Let up to `parallel` requests of this lane be under way at once; of an open lane: from now on."""
 
-    def add(self, lane: int, requests: Sequence[Request]) -> None:
-        """Have these asked, each at its moment; in a lane that was stopped they come back as `Silence.UNSENT`."""
+    def add(self, lane: int, requests: Sequence[Request], gap_seconds: float = 0.0) -> None:
+        """Have these asked, each at its moment; in a lane that was stopped they come back as `Silence.UNSENT`.
+
+        `gap_seconds` lie between two moments of the budget: those that were held up don't leave in a bunch.
+        """
 
     def take(self, timeout_seconds: float) -> list[tuple[int, int, Asked]]:
         """(lane, tag, answer or why there is none) of all that has ended; waits at most this long for the first.

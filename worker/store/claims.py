@@ -9,6 +9,7 @@ window of time ever sees more than the budget.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,6 @@ from worker.domain.decide import PolledLead
 from worker.domain.lifecycle import STATES
 from worker.domain.manners import LEAST_SHARE
 from worker.store.accounts import PauseKind, pause_account
-from worker.store.permits import PERMIT_LEASE
 
 # Longer than the longest batch: PACE_HORIZON and a delay of 10 s to send in, a deadline (at most 30 s), the settling.
 LEASE = timedelta(seconds=60)
@@ -74,6 +74,8 @@ class ClaimedLead(Struct, frozen=True, gc=False):
 class Claim:
     """A batch of leads under one lease. `id` is the fencing token; `permits` requests may be under way at once.
 
+    `gap`: the time between two of their moments.
+
     `probe_until` set: it was made under a pause whose time was up, to see whether the trouble is over; meanwhile the
     pause has been prolonged until then.
     """
@@ -81,6 +83,7 @@ class Claim:
     id: int
     permits: int
     leads: tuple[ClaimedLead, ...]
+    gap: timedelta = timedelta(0)
     probe_until: datetime | None = None
 
 
@@ -162,6 +165,7 @@ def claim_due_leads(
     ours: int = 0,
     room: int = 0,
     suspects: bool = False,
+    permit_lease: timedelta = LEASE,
 ) -> Claim | None:
     """Claim up to `limit` due leads of the account, as far as its budget and pause allow; None if there are none.
 
@@ -174,6 +178,7 @@ def claim_due_leads(
         ours: permits that the caller holds already, by other claims: these leads may share them.
         room: how many of these leads could be asked about at once under those: they get their moments here.
         suspects: claim one lead that lost its lease SUSPECT_CRASHES times, instead of ordinary ones.
+        permit_lease: for how long the permits are ours, unless they are renewed (`worker.permits`).
     """
     row = connection.execute(LOCK_ACCOUNT, {"name": account, "now": now}).one_or_none()
     if row is None or (row.paused_until is not None and row.paused_until > now):
@@ -196,19 +201,19 @@ def claim_due_leads(
     if not leads:
         return None
     permits = min(slots.permits, len(leads))
-    connection.execute(_OPEN_CLAIM, {**values, "permits": permits, "until": now + PERMIT_LEASE})
+    connection.execute(_OPEN_CLAIM, {**values, "permits": permits, "until": now + permit_lease})
     # A probe has its moment at once, since no other may be reserved under the pause.
     moments = min(permits + room, len(leads), slots.soon) if probe_until is None else 1
     taken = {"next_slot_at": slots.start + moments * slots.gap, "requests_today": row.requests_today + moments}
     connection.execute(TAKE_SLOTS, {**taken, "account": row.id, "now": now, "paused_until": probe_until})
     waits = [slots.start - now + n * slots.gap if n < moments else None for n in range(len(leads))]
-    return Claim(row.claim, permits, tuple(map(_read_lead, leads, waits)), probe_until)
+    return Claim(row.claim, permits, tuple(map(_read_lead, leads, waits)), slots.gap, probe_until)
 
 
 def find_slots(row: Row[tuple[object, ...]], budget: Budget, held: int, now: datetime) -> Slots:
     """What the budget leaves, with `held` permits given out; `row` is of LOCK_ACCOUNT."""
     rate = budget.requests_per_second * row.rate_share
-    gap = timedelta(seconds=1 / rate)
+    gap = timedelta(microseconds=math.ceil(1e6 / rate))  # rounded to the nearest, it could be shorter than the budget's
     # Nobody reserves further ahead than this, at the slowest; a later slot is of a clock that has been set back since.
     furthest = now + PACE_HORIZON + timedelta(seconds=2 / (budget.requests_per_second * LEAST_SHARE))
     start = max(now, row.next_slot_at) if row.next_slot_at <= furthest else now

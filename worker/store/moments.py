@@ -19,11 +19,14 @@ from worker.store.claims import LOCK_ACCOUNT, TAKE_SLOTS, Budget, find_slots, pa
 class Moments:
     """How long from now to hold each request: fewer than wanted, or none, where the budget's next are further ahead.
 
+    `gap`: the time between two, however many others have reserved between them.
+
     `is_paused`: nothing more of the account may be sent. `is_used_up`: nothing more but what has its moment already,
     which the day's budget has counted.
     """
 
     send_after: tuple[timedelta, ...] = ()
+    gap: timedelta = timedelta(0)
     is_paused: bool = False
     is_used_up: bool = False
 
@@ -44,4 +47,4 @@ def reserve_moments(connection: Connection, account: str, budget: Budget, now: d
     if count > 0:
         taken = {"next_slot_at": slots.start + count * slots.gap, "requests_today": row.requests_today + count}
         connection.execute(TAKE_SLOTS, {**taken, "account": row.id, "now": now, "paused_until": None})
-    return Moments(tuple(slots.start - now + n * slots.gap for n in range(count)))
+    return Moments(tuple(slots.start - now + n * slots.gap for n in range(count)), slots.gap)

@@ -82,15 +82,18 @@ _SETTLE = text(f"""
     returning w.lead_id
 """)
 
-# What is freed passes on in the same statement, and only if it was freed just now: doing it again does nothing.
+# What is freed passes on in the same statement, and only if it was freed just now, so that doing it again does nothing;
+# and only if it was still ours: permits that had lapsed may be somebody else's.
 _BEQUEATH = """
     update resolver.claims set permits = permits + :passed_on
-    where id = :heir and :passed_on > 0 and exists (select from freed)
+    where id = :heir and :passed_on > 0 and exists (select from freed where lease_until > :now)
 """
-_CLOSE_CLAIM = text(f"with freed as (delete from resolver.claims where id = :claim returning id) {_BEQUEATH}")
+_CLOSE_CLAIM = text(f"""
+    with freed as (delete from resolver.claims where id = :claim returning lease_until) {_BEQUEATH}
+""")
 _FREE_PERMITS = text(f"""
     with freed as (
-        update resolver.claims set permits = :left where id = :claim and permits > :left returning id
+        update resolver.claims set permits = :left where id = :claim and permits > :left returning lease_until
     ) {_BEQUEATH}
 """)
 
@@ -142,14 +145,14 @@ def count_polls(connection: Connection, account: str, polls: int, failures: int,
     connection.execute(_COUNT_POLLS, {"account": account, "polls": polls, "failures": failures, "now": now})
 
 
-def release_permits(connection: Connection, claim: Claim, release: Release) -> bool:
+def release_permits(connection: Connection, claim: Claim, release: Release, now: datetime) -> bool:
     """Give back the permits that the leads still to be answered don't need; with none left, the claim itself.
 
     Leads of the claim that were not settled stay leased until the rescue. False if permits that were to pass on did
-    not: their lease had run out, or this was done before.
+    not: they had lapsed, or this was done before.
     """
     if release.left and not release.freed:
         return True
     statement = _FREE_PERMITS if release.left else _CLOSE_CLAIM
-    heirs = connection.execute(statement, {"claim": claim.id, **asdict(release)}).rowcount
+    heirs = connection.execute(statement, {"claim": claim.id, "now": now, **asdict(release)}).rowcount
     return heirs > 0 or not release.passed_on

@@ -59,7 +59,7 @@ def _settle(engine: Engine, claim: Claim) -> None:
         assert len(settle_polls(connection, claim, steps, now)) == BATCH
         entries = [JournalEntry(lead.lead_id, now, 200, _write_reply(lead.queue_id), None) for lead in claim.leads]
         journal_replies(connection, claim, entries)
-        release_permits(connection, claim, Release())
+        release_permits(connection, claim, Release(), now)
 
 
 def _persist(engine: Engine) -> None:
