@@ -33,8 +33,8 @@ else:
 
 _ALL: tuple[type[Contestant], ...] = (Floor, Ours, CeleryPrefork, CeleryThreads, *_ASYNC)
 CONTESTANTS = {kind.name.replace(" ", "-"): kind for kind in _ALL}
-_LEFT_OUT = "procrastinate"  # unless asked for: PgQueuer, of the same kind, is faster; the run is to end in 15 minutes
-_DEFAULT_LEADS, _QUICK_LEADS = 8_000, 3_000
+_LEFT_OUT = "procrastinate"  # unless asked for: PgQueuer, of the same kind, is faster; the run is to end in 20 minutes
+_DEFAULT_LEADS, _QUICK_LEADS = 30_000, 3_000
 _DEFAULT_ROUNDS, _QUICK_ROUNDS = 5, 1
 
 
