@@ -24,7 +24,9 @@ log = structlog.get_logger(__name__)
 RENEW_EVERY_SECONDS = 4.0
 AFTER_A_FAULT_SECONDS = 1.0
 # How long requests are sent under permits that could not be renewed: it outlasts a restart of Postgres.
-UNRENEWED_SECONDS = 15.0
+UNRENEWED_SECONDS = 12.0
+# What was let out when we looked may leave a little later: as late as `worker.leadbyte.pace` lets it, and no more.
+LAST_TO_LEAVE_SECONDS = 3.0
 _BOUND = timedelta(seconds=5)  # of one try, so that there are several
 
 
@@ -32,7 +34,7 @@ class PermitKeeper:
     """Renews the permits of one run of polling. `lease`: for how long each time, with requests of so many seconds."""
 
     def __init__(self, engine: Engine, timeout_seconds: float) -> None:
-        self.lease = timedelta(seconds=UNRENEWED_SECONDS + timeout_seconds)
+        self.lease = timedelta(seconds=UNRENEWED_SECONDS + LAST_TO_LEAVE_SECONDS + timeout_seconds)
         self._engine = engine
         self._lock = Lock()  # over the next one
         self._ours_at: dict[int, float] = {}  # by claim, when it was last known to be; `worker.clock`
