@@ -214,7 +214,7 @@ def test_a_port_in_use_is_told_at_once(box: SandboxClient) -> None:
 
 
 def test_a_sandbox_that_does_not_begin_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    may_begin = threading.Event()
+    others, may_begin = set(threading.enumerate()), threading.Event()
     begin = SandboxServer.__aenter__
 
     async def begin_late(server: SandboxServer) -> SandboxServer:
@@ -225,7 +225,7 @@ def test_a_sandbox_that_does_not_begin_is_not_waited_for(monkeypatch: pytest.Mon
     monkeypatch.setattr(running, "_START_SECONDS", 0.01)
     with pytest.raises(TimeoutError), running_sandbox():
         pytest.fail("it has not begun")
-    (late,) = (thread for thread in threading.enumerate() if thread.name == "sandbox")
+    (late,) = set(threading.enumerate()) - others
     may_begin.set()
     late.join(60)
     assert not late.is_alive()
