@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints,
 
 from worker.domain.acceptance import Acceptance
 from worker.errors import SettingsError
-from worker.settings import FIELD_NAME, AuthPlace
+from worker.settings import FIELD_NAME, MOST_REQUESTS_PER_SECOND, AuthPlace
 
 _FieldName = Annotated[str, StringConstraints(pattern=FIELD_NAME)]
 
@@ -34,7 +34,7 @@ class AccountTable(BaseModel):
     api_key_file: Path | None = None
     base_url: str | None = None
     auth: AuthPlace | None = None
-    requests_per_second: float | None = Field(None, gt=0, le=100_000)
+    requests_per_second: float | None = Field(None, gt=0, le=MOST_REQUESTS_PER_SECOND)
     concurrency: int | None = Field(None, ge=1, le=1_000)
     requests_per_day: int | None = Field(None, ge=0, le=1_000_000_000)
     acceptance: Acceptance | None = None

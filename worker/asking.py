@@ -80,7 +80,6 @@ class Batch:
     told: list[Told] = field(init=False, default_factory=list)
     told_bytes: int = field(init=False, default=0)
     first_told_at: float = field(init=False, default=0.0)
-    moment: tuple[float, datetime] = field(init=False)  # of the latest answer: monotonic, and by the database's clock
     was_let_in: bool = field(init=False, default=False)  # LeadByte spoke of one of these leads
     troubles: set[Meaning] = field(init=False, default_factory=set)  # of the account, in answers not settled yet
     strained: int = field(init=False, default=0)  # of those answers
@@ -88,7 +87,6 @@ class Batch:
     def __post_init__(self) -> None:
         """All leads of the claim are still to be answered."""
         self.permits = self.claim.permits
-        self.moment = (self.read_at, self.claimed_at)
         self.unanswered = {lead.lead_id: lead for lead in self.claim.leads}
         self.waiting = deque(lead for lead in self.claim.leads if lead.send_after is None)
 
@@ -124,7 +122,7 @@ class Batch:
 
     def take_answer(self, lead_id: int, asked: Asked, now: float) -> Told:
         """Read one answer, which came at `now` (`time.monotonic()`), and keep it until it is settled."""
-        received_at = self._find_moment(now)
+        received_at = self.claimed_at + timedelta(seconds=now - self.read_at)
         told = _read_answer(self.unanswered.pop(lead_id), asked, received_at, reads_facts=self.reads_facts)
         if not self.told:
             self.first_told_at = now
@@ -137,14 +135,6 @@ class Batch:
             self.give_up_waiting()
         self.was_let_in = self.was_let_in or told.reading.meaning in ANSWERS
         return told
-
-    def _find_moment(self, now: float) -> datetime:
-        # Answers taken together share one object, which is made once.
-        known_for, moment = self.moment
-        if now != known_for:
-            moment = self.claimed_at + timedelta(seconds=now - self.read_at)
-            self.moment = (now, moment)
-        return moment
 
     def hand_over(self) -> list[Told]:
         """The answers to settle now.

@@ -31,7 +31,7 @@ _BOUND = timedelta(seconds=5)  # of one try, so that there are several
 
 
 class PermitKeeper:
-    """Renews the permits of one run of polling. `lease`: for how long each time, with requests of so many seconds."""
+    """Renews the permits of one run of polling, for `lease` each time; its requests take `timeout_seconds` at most."""
 
     def __init__(self, engine: Engine, timeout_seconds: float) -> None:
         self.lease = timedelta(seconds=UNRENEWED_SECONDS + LAST_TO_LEAVE_SECONDS + timeout_seconds)

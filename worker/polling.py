@@ -59,7 +59,7 @@ def poll_account(poller: Poller, account: Account, *, suspects: bool = False) ->
 
 
 class _Run:
-    """The lanes under way in this process, and the thread that settles what is answered in them."""
+    """The lanes under way in this process, and the threads that settle their answers and keep their permits."""
 
     def __init__(self, poller: Poller, accounts: Sequence[Account], may_go_on: Callable[[], bool]) -> None:
         self._poller, self._accounts, self._may_go_on = poller, list(accounts), may_go_on

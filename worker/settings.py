@@ -24,6 +24,7 @@ AuthPlace = Literal["query", "header"]
 AcceptanceName = Literal["told", "system", "buyer"]  # their meaning: worker/domain/acceptance.py
 FIELD_NAME = r"^[0-9A-Za-z_][0-9A-Za-z_ .-]{0,79}$"  # of the consumer's data
 DEFAULT_BASE_URL = "https://{account}.leadbyte.com/restapi/v1.3"
+MOST_REQUESTS_PER_SECOND = 100_000  # above what one machine resolves
 _PREFIXES = ("LEADBYTE_", "LEAD_RESOLVER_")
 _FOR_TESTS = "LEAD_RESOLVER_FAILPOINTS"  # read by worker.failpoints, and nobody's business in production
 
@@ -49,7 +50,9 @@ class Settings(BaseSettings):
     leadbyte_auth: AuthPlace = Field(
         "query", description="where a poll carries the key: query (as documented) or header"
     )
-    leadbyte_requests_per_second: float = Field(5.0, gt=0, le=100_000, description="budget of one account, all workers")
+    leadbyte_requests_per_second: float = Field(
+        5.0, gt=0, le=MOST_REQUESTS_PER_SECOND, description="budget of one account, all workers"
+    )
     leadbyte_concurrency: int = Field(4, ge=1, le=1_000, description="parallel requests of one account, all workers")
     leadbyte_requests_per_day: int = Field(
         0, ge=0, le=1_000_000_000, description="most requests of one account a day (UTC); 0: any number"

@@ -1,15 +1,24 @@
-"""A lead of ours, and replies about it put in the journal as polling does."""
+"""A lead of ours, replies about it put in the journal as polling does, and pollers of a sandbox."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import Engine
 
+from worker.accounts import Account
+from worker.domain.backoff import LadderSchedule
+from worker.domain.decide import Policy
+from worker.leadbyte.choice import open_transport
+from worker.leadbyte.client import LeadByteClient
+from worker.poller import Poller
+from worker.sandbox import SandboxClient
 from worker.store.claims import Claim
 from worker.store.db import transaction
 from worker.store.settling import JournalEntry, journal_replies
@@ -57,3 +66,29 @@ def facts_of(sql: Sql) -> Callable[..., dict[str, Any]]:
         return {name: row[name] for name in columns or row}
 
     return read
+
+
+@pytest.fixture(params=["requests", "curl"])
+def make_poller(engine: Engine, request: pytest.FixtureRequest) -> Iterator[Callable[[SandboxClient, int], Poller]]:
+    """What polls a sandbox, so many requests at once and twenty leads a batch, over either transport."""
+    with ExitStack() as opened:
+
+        def make(box: SandboxClient, concurrency: int) -> Poller:
+            account = Account("sandbox", box.base_url, "query", 1000.0, concurrency, SecretStr("sandbox-key"))
+            client = LeadByteClient(open_transport(request.param), timeout_seconds=60.0)
+            opened.callback(client.close)
+            policy = Policy(timedelta(days=7), timedelta(hours=1), LadderSchedule())
+            return Poller(engine, client, {"sandbox": account}, policy, batch_size=20)
+
+        yield make
+
+
+@pytest.fixture
+def make_due(sql: Sql) -> Callable[[str, int], None]:
+    """Tracks so many leads of the sandbox, `#` being their number; all watched leads are due since a second ago."""
+
+    def track(pattern: str, count: int) -> None:
+        sql("select track_lead('sandbox', replace(%s, '#', n::text)) from generate_series(1, %s) n", pattern, count)
+        sql("update resolver.watches set next_poll_at = clock_timestamp() - interval '1 s'")
+
+    return track

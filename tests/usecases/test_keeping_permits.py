@@ -10,18 +10,11 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
-from sqlalchemy import Engine
 
 from worker import permits
-from worker.accounts import Account
 from worker.asking import Batch
 from worker.clock import read_sleepless
-from worker.domain.backoff import LadderSchedule
-from worker.domain.decide import Policy
 from worker.errors import DatabaseUnavailable
-from worker.leadbyte.choice import open_transport
-from worker.leadbyte.client import LeadByteClient
 from worker.poller import Poller
 from worker.polling import poll_while_due
 from worker.sandbox import SandboxClient, SandboxSettings, running_sandbox
@@ -40,22 +33,17 @@ def box() -> Iterator[SandboxClient]:
         yield client
 
 
-@pytest.fixture(params=["requests", "curl"])
-def poller(engine: Engine, box: SandboxClient, request: pytest.FixtureRequest) -> Iterator[Poller]:
-    account = Account("sandbox", box.base_url, "query", 1000.0, 2, SecretStr("sandbox-key"))
-    client = LeadByteClient(open_transport(request.param), timeout_seconds=PATIENCE)
-    policy = Policy(timedelta(days=7), timedelta(hours=1), LadderSchedule())
-    yield Poller(engine, client, {"sandbox": account}, policy, batch_size=20)
-    client.close()
+@pytest.fixture
+def poller(make_poller: Callable[[SandboxClient, int], Poller], box: SandboxClient) -> Poller:
+    return make_poller(box, 2)
 
 
 @pytest.fixture
-def make_due(sql: Sql) -> Callable[..., None]:
-    def track(pattern: str, count: int) -> None:
-        sql("select track_lead('sandbox', replace(%s, '#', n::text)) from generate_series(1, %s) n", pattern, count)
-        sql("update resolver.watches set next_poll_at = clock_timestamp() - interval '1 s'")
-
-    return track
+def _backlog(make_due: Callable[..., None], sql: Sql) -> None:
+    """Two leads that take both permits for three seconds, then ten that wait."""
+    make_due("sandbox-slow-#", 2)
+    make_due("sandbox-approved-#", 10)
+    sql("update resolver.watches set next_poll_at = next_poll_at - interval '1 h' where queue_id ~ 'slow'")
 
 
 @pytest.fixture
@@ -76,8 +64,10 @@ def meanwhile(box: SandboxClient, do: Callable[[], None]) -> Iterator[None]:
 
     thread = Thread(target=wait_and_do)
     thread.start()
-    yield
-    thread.join()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def poll_all(poller: Poller) -> Polled:
@@ -102,14 +92,10 @@ def test_permits_are_renewed_while_answers_are_waited_for(
     assert min(left) > timedelta(seconds=10)
 
 
-@pytest.mark.usefixtures("_looks_often")
+@pytest.mark.usefixtures("_looks_often", "_backlog")
 def test_a_run_that_lost_its_permits_sends_nothing_more_under_them(
-    poller: Poller, box: SandboxClient, make_due: Callable[..., None], sql: Sql
+    poller: Poller, box: SandboxClient, sql: Sql
 ) -> None:
-    make_due("sandbox-slow-#", 2)
-    make_due("sandbox-approved-#", 10)
-    sql("update resolver.watches set next_poll_at = next_poll_at - interval '1 h' where queue_id ~ 'slow'")
-
     # As if it had been frozen: its permits went to somebody else, who has them for ever.
     def take_them_away() -> None:
         sql("update resolver.claims set lease_until = clock_timestamp()")
@@ -124,14 +110,8 @@ def test_a_run_that_lost_its_permits_sends_nothing_more_under_them(
     assert sql("select count(*) from resolver.watches where claim_id is null and next_poll_at <= now()") == [(10,)]
 
 
-@pytest.mark.usefixtures("_looks_often")
-def test_a_run_without_permits_any_more_claims_anew(
-    poller: Poller, box: SandboxClient, make_due: Callable[..., None], sql: Sql
-) -> None:
-    make_due("sandbox-slow-#", 2)
-    make_due("sandbox-approved-#", 10)
-    sql("update resolver.watches set next_poll_at = next_poll_at - interval '1 h' where queue_id ~ 'slow'")
-
+@pytest.mark.usefixtures("_looks_often", "_backlog")
+def test_a_run_without_permits_any_more_claims_anew(poller: Poller, box: SandboxClient, sql: Sql) -> None:
     def let_them_lapse() -> None:
         sql("update resolver.claims set lease_until = clock_timestamp()")
 
@@ -144,12 +124,10 @@ def test_a_run_without_permits_any_more_claims_anew(
 
 
 @pytest.mark.parametrize(("fault_seconds", "asked"), [(1.0, 12), (3600.0, 2)])
-@pytest.mark.usefixtures("_looks_often")
+@pytest.mark.usefixtures("_looks_often", "_backlog")
 def test_permits_that_cannot_be_renewed_are_used_for_a_while_and_then_no_more(
     poller: Poller,
     box: SandboxClient,
-    make_due: Callable[..., None],
-    sql: Sql,
     monkeypatch: pytest.MonkeyPatch,
     fault_seconds: float,
     asked: int,
@@ -157,9 +135,6 @@ def test_permits_that_cannot_be_renewed_are_used_for_a_while_and_then_no_more(
     def fail(*_: object) -> set[int]:
         raise DatabaseUnavailable("planted")
 
-    make_due("sandbox-slow-#", 2)
-    make_due("sandbox-approved-#", 10)
-    sql("update resolver.watches set next_poll_at = next_poll_at - interval '1 h' where queue_id ~ 'slow'")
     monkeypatch.setattr(permits, "renew_permits", fail)
 
     def jump() -> None:

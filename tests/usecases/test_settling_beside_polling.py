@@ -5,19 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
 from threading import Event
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
-from sqlalchemy import Engine
 
-from worker.accounts import Account
+from worker.domain import backoff
 from worker.domain.backoff import LadderSchedule, Schedule
-from worker.domain.decide import Policy
-from worker.leadbyte.choice import open_transport
-from worker.leadbyte.client import LeadByteClient
 from worker.poller import Poller
 from worker.polling import poll_while_due
 from worker.sandbox import SandboxClient, SandboxSettings, running_sandbox
@@ -34,22 +28,9 @@ def box() -> Iterator[SandboxClient]:
         yield client
 
 
-@pytest.fixture(params=["requests", "curl"])
-def poller(engine: Engine, box: SandboxClient, request: pytest.FixtureRequest) -> Iterator[Poller]:
-    account = Account("sandbox", box.base_url, "query", 1000.0, CONCURRENCY, SecretStr("sandbox-key"))
-    client = LeadByteClient(open_transport(request.param), timeout_seconds=PATIENCE)
-    policy = Policy(timedelta(days=7), timedelta(hours=1), LadderSchedule())
-    yield Poller(engine, client, {"sandbox": account}, policy, batch_size=BATCH)
-    client.close()
-
-
 @pytest.fixture
-def make_due(sql: Sql) -> Callable[..., None]:
-    def track(pattern: str, count: int) -> None:
-        sql("select track_lead('sandbox', replace(%s, '#', n::text)) from generate_series(1, %s) n", pattern, count)
-        sql("update resolver.watches set next_poll_at = clock_timestamp() - interval '1 s'")
-
-    return track
+def poller(make_poller: Callable[[SandboxClient, int], Poller], box: SandboxClient) -> Poller:
+    return replace(make_poller(box, CONCURRENCY), batch_size=BATCH)
 
 
 def count_polls(box: SandboxClient) -> int:
@@ -126,8 +107,10 @@ def test_an_error_of_a_settlement_ends_the_polling(poller: Poller, make_due: Cal
 
 
 def test_the_refusal_of_one_lead_does_not_keep_the_others_of_its_account_from_being_asked(
-    poller: Poller, box: SandboxClient, make_due: Callable[..., None], sql: Sql
+    poller: Poller, box: SandboxClient, make_due: Callable[..., None], sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # On a busy machine the run outlasts five seconds: alone in its batch by then, the lead would speak for the whole key.
+    monkeypatch.setattr(backoff, "FAILURE_BASE", backoff.FAILURE_CAP)
     make_due("sandbox-approved-#", 10 * BATCH)
     make_due("sandbox-403-#", 1)
     make_due("sandbox-slow-#", 1)  # its batch, and what that one shares with the others, lasts for three seconds

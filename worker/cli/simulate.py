@@ -19,7 +19,7 @@ from worker.domain.learning.schedule import Bounds, LearnedSchedule, make_ages, 
 from worker.domain.learning.simulation import Load, Outcome, guess_times, simulate
 from worker.errors import NotFoundError, UsageError
 from worker.learning import read_learned
-from worker.settings import load_settings
+from worker.settings import MOST_REQUESTS_PER_SECOND, load_settings
 
 app = typer.Typer()
 
@@ -35,7 +35,9 @@ def simulate_load(
     outage: Annotated[
         str | None, typer.Option(help="LeadByte is away: `2h` in the middle, `6h+2h` from the sixth hour on.")
     ] = None,
-    requests_per_second: Annotated[float | None, typer.Option(min=0.001, max=100_000, show_default=False)] = None,
+    requests_per_second: Annotated[
+        float | None, typer.Option(min=0.001, max=MOST_REQUESTS_PER_SECOND, show_default=False)
+    ] = None,
     times: TimesOption = None,
     account: AccountOption = None,
     price: PriceOption = None,

@@ -78,10 +78,11 @@ class PollWindow:
     def add(
         self, account: Account, lane: int, questions: Sequence[Question], parallel: int, gap: timedelta = timedelta(0)
     ) -> None:
-        """Have `GET /apiqueue/{queueId}` asked for each question, `parallel` of the lane's at once, `gap` apart.
+        """Have `GET /apiqueue/{queueId}` asked for each question, `parallel` of the lane's at once.
 
         The documented place of the key is the query; whether the header works too is unknown (LeadByte, "API Queue").
-        SettingsError if the account's key can't be read: none of these is asked then.
+        `gap` is the time between two moments of the budget. SettingsError if the account's key can't be read: none of
+        these is asked then.
         """
         key = account.read_key()
         by_tag = dict(zip(self._tags, questions, strict=False))

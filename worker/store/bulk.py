@@ -78,7 +78,10 @@ def write_array(values: Sequence[str]) -> str:
 
 
 def write_values(values: Sequence[object]) -> str:
-    """An array of numbers, truth values or moments: of these, Postgres reads what JSON writes, `null` included."""
+    """An array of integers, decimals, truth values or moments: Postgres reads what JSON writes of these, and `null`.
+
+    Not of floats: JSON has neither NaN nor infinity.
+    """
     return "{" + _JSON.encode(values).decode("ascii")[1:-1] + "}"
 
 

@@ -91,8 +91,8 @@ claims = Table(
     # The id is the fencing token: a worker may write about a lead only while the lead still carries it.
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("account_id", ForeignKey("accounts.id"), nullable=False),
-    Column("permits", Integer, nullable=False),  # of the account's concurrency, held while the claim lasts
-    moment("lease_until", nullable=False),
+    Column("permits", Integer, nullable=False),  # of the account's concurrency
+    moment("lease_until", nullable=False),  # of the permits alone (worker/permits.py): leads have a lease of their own
     Index("ix_claims_by_account", "account_id"),
 )
 

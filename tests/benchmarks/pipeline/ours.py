@@ -16,11 +16,10 @@ from tests.benchmarks.pipeline.runs import LONGEST_RUN_SECONDS, Arena, Connectio
 from worker import intake, operations
 from worker.local.processes import ChildSpec, Launcher
 from worker.local.stack import BEAT_ARGUMENTS, CELERY, WORKER_ARGUMENTS
-from worker.settings import Settings
+from worker.settings import MOST_REQUESTS_PER_SECOND, Settings
 from worker.store.db import open_engine
 
 ACCOUNT = "bench"
-_REQUESTS_PER_SECOND = 100_000  # the most that the setting allows
 _WARM_UP_RUN, _MOST_WARM_UP_LEADS = 0xFFFFFFFE, 1_000
 # What a user may set to tune the worker; everything else of the machine's environment is kept out.
 _PASSED_ON = {f"LEAD_RESOLVER_{name}" for name in ("BATCH_SIZE", "LOG_FORMAT", "LOG_LEVEL", "TRANSPORT")}
@@ -121,6 +120,6 @@ def _make_environment(arena: Arena) -> dict[str, str]:
         "LEADBYTE_ACCOUNT": ACCOUNT,
         "LEADBYTE_API_KEY": "benchmark-key",
         "LEADBYTE_BASE_URL": arena.base_url,
-        "LEADBYTE_REQUESTS_PER_SECOND": str(_REQUESTS_PER_SECOND),
+        "LEADBYTE_REQUESTS_PER_SECOND": str(MOST_REQUESTS_PER_SECOND),
         "LEADBYTE_CONCURRENCY": str(arena.concurrency),
     }
