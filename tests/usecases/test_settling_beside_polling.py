@@ -109,7 +109,7 @@ def test_an_error_of_a_settlement_ends_the_polling(poller: Poller, make_due: Cal
 def test_the_refusal_of_one_lead_does_not_keep_the_others_of_its_account_from_being_asked(
     poller: Poller, box: SandboxClient, make_due: Callable[..., None], sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # On a busy machine the run outlasts five seconds: alone in its batch by then, the lead would speak for the whole key.
+    # On a busy machine the run outlasts five seconds; alone in a batch by then, the lead would speak for the whole key.
     monkeypatch.setattr(backoff, "FAILURE_BASE", backoff.FAILURE_CAP)
     make_due("sandbox-approved-#", 10 * BATCH)
     make_due("sandbox-403-#", 1)
