@@ -16,6 +16,7 @@ from worker.domain.lifecycle import State
 from worker.lane import Lane, Lanes
 from worker.leadbyte.client import Question
 from worker.store.claims import Claim, ClaimedLead
+from worker.store.moments import Wanted
 from worker.store.settling import Release
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -154,14 +155,47 @@ def test_a_lane_that_was_stopped_comes_to_its_end_beside_the_next_one() -> None:
     lanes.keep(first)
     assert lanes.find_open(ACCOUNT) is first
     assert lanes.find_open(OTHER) is None
-    assert lanes.stop(first)
-    assert not lanes.stop(first)
+    assert lanes.close(first)
+    assert not lanes.close(first)
     assert lanes.find_open(ACCOUNT) is None
     second = lanes.make(ACCOUNT)
     second.add(open_batch(2, 2, permits=2))
     lanes.keep(second)
-    assert not lanes.stop(first)
+    assert not lanes.close(first)
     lanes.forget(first)
     assert (list(lanes), lanes.list_open(), lanes[second.id]) == ([second], [second], second)
     lanes.forget(second)
     assert (len(lanes), lanes.list_open()) == (0, [])
+
+
+def test_a_lane_that_is_closed_is_to_be_handed_over_once() -> None:
+    lanes = Lanes()
+    lane = lanes.make(ACCOUNT)
+    lane.add(open_batch(1, 2, permits=2))
+    lanes.keep(lane)
+    assert lanes.list_closed() == []
+    lanes.close(lane)
+    assert lanes.list_closed() == [lane]
+    lanes.note_handed_over(lane)
+    assert lanes.list_closed() == []
+    assert list(lanes) == [lane]  # its answers are still waited for
+
+
+def test_an_account_can_be_handed_over_once_it_has_a_permit_for_another_process() -> None:
+    batch = open_batch(1, 4, permits=4, with_moment=4)
+    lane = open_lane(batch)
+    assert not lane.has_permits_to_spare()
+    answer(lane, batch, 1)
+    assert lane.has_permits_to_spare()
+
+
+def test_a_lane_lacks_permits_as_long_as_its_account_may_have_more_of_them() -> None:
+    lane = open_lane(open_batch(1, 20, permits=1))
+    assert lane.count_wanted() == Wanted(1, 3, 1)
+    lane.take_permits(lane.count_wanted(), 3)
+    assert lane.count_permits() == 4
+    assert lane.count_wanted() == Wanted(4, 0, 1)
+
+
+def test_a_lane_whose_permits_are_enough_lacks_none() -> None:
+    assert open_lane(open_batch(1, 1, permits=1)).count_wanted() == Wanted(1, 0, 1)

@@ -22,7 +22,8 @@ from worker.domain.manners import BREAKS_AFTER
 from worker.domain.ordinary import glance_at_reply, read_ordinary
 from worker.leadbyte.client import Question
 from worker.leadbyte.wire import Decoded, decode_body, keep_ordinary
-from worker.store.claims import PACE_HORIZON, Claim, ClaimedLead
+from worker.store.budget import PACE_HORIZON
+from worker.store.claims import Claim, ClaimedLead
 
 ACCOUNT_TROUBLE = frozenset({Meaning.THROTTLED, Meaning.REFUSED})
 # Looked up once: a member of HTTPStatus costs as much as reading half an answer.
@@ -35,6 +36,7 @@ _STRAINED_SILENCES = frozenset({Silence.TIMEOUT, Silence.CONNECTION, Silence.TLS
 
 # Answers wait at most this long for others to be settled with: a statement costs the same for one as for hundreds.
 SETTLE_WITHIN_SECONDS = 0.25
+SETTLE_SOON_SECONDS = 0.05
 # Of answers settled at once: a transaction has a bound in time, and a worker one in memory.
 SETTLE_BYTES = 16 * 1024 * 1024
 # A lead that could not be sent for so long is handed back: its lease must outlast the request.
@@ -150,8 +152,11 @@ class Batch:
             for t in told
         ]
 
-    def is_ripe(self) -> bool:
-        """Whether its answers are settled now: all are there, or one has waited, or they are large or bring trouble."""
+    def is_ripe(self, *, is_awaited: bool = False) -> bool:
+        """Whether its answers are settled now: all are there, or one has waited, or they are large or bring trouble.
+
+        `is_awaited`: somebody waits for what they free.
+        """
         if not self.unanswered:
             return True
         # A refusal may still turn out to be of one lead alone, while requests are under way.
@@ -161,7 +166,7 @@ class Batch:
             self.told_bytes >= SETTLE_BYTES
             or self.strained >= BREAKS_AFTER  # it may be down: that is not to be found out by a thousand requests
             or Meaning.THROTTLED in self.troubles
-            or time.monotonic() - self.first_told_at >= SETTLE_WITHIN_SECONDS
+            or time.monotonic() - self.first_told_at >= (SETTLE_SOON_SECONDS if is_awaited else SETTLE_WITHIN_SECONDS)
         )
 
 

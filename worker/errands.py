@@ -24,7 +24,7 @@ from worker.store.actions import (
     find_sendable,
     is_in_doubt,
 )
-from worker.store.claims import ROOM_FOR_JITTER, Budget
+from worker.store.budget import ROOM_FOR_JITTER, Budget
 from worker.store.db import read_clock, transaction
 from worker.store.parks import postpone_probes, read_parks
 from worker.store.slots import Slot, leave_queue, queue_up, take_slot

@@ -15,7 +15,8 @@ from worker.accounts import Account
 from worker.asking import Batch, Told
 from worker.domain.answers import Asked, NoAnswer, Silence
 from worker.leadbyte.client import Question
-from worker.store.claims import MOMENTS_AHEAD
+from worker.store.budget import MOMENTS_AHEAD
+from worker.store.moments import Wanted
 from worker.store.settling import Release
 
 _LEAST_ANSWER_SECONDS = 0.01
@@ -44,6 +45,20 @@ class Lane:
     def count_room(self) -> int:
         """How many of those that wait could leave in time, if they had moments: as far as permits are free then."""
         return min(self._count_turns() - self.count_unanswered() + self._count_waiting(), self._count_waiting())
+
+    def count_wanted(self) -> Wanted:
+        """How many of those that wait could leave in time, and how many more if they had permits."""
+        room = self.count_room()
+        lacking = min(self._count_waiting() - room, self.account.concurrency - self.count_permits())
+        return Wanted(room, max(0, lacking), next(reversed(self.batches)))
+
+    def take_permits(self, wanted: Wanted, permits: int) -> None:
+        """So many of those that were lacking."""
+        self.batches[wanted.claim].permits += permits
+
+    def has_permits_to_spare(self) -> bool:
+        """Whether another process could ask something while our last answers are waited for."""
+        return self.count_unanswered() < self.account.concurrency
 
     def count_spare_room(self) -> int:
         """How many leads of one claim more could leave in time, after those that wait."""
@@ -112,11 +127,12 @@ class Lane:
 
 
 class Lanes:
-    """The lanes of one run of polling: one open lane an account at most, and those that were stopped until they end."""
+    """The lanes of one run of polling: one open lane an account at most, and those that were closed until they end."""
 
     def __init__(self) -> None:
         self._lanes: dict[int, Lane] = {}
         self._open: dict[str, Lane] = {}
+        self._handed_over: set[int] = set()
         self._new_ids = count()
 
     def __iter__(self) -> Iterator[Lane]:
@@ -135,9 +151,17 @@ class Lanes:
         """Where more of the account is asked."""
         return self._open.get(account.name)
 
+    def is_open(self, lane: Lane) -> bool:
+        """Whether more is asked in it."""
+        return self._open.get(lane.account.name) is lane
+
     def list_open(self) -> list[Lane]:
         """Those in which more is asked."""
         return list(self._open.values())
+
+    def list_closed(self) -> list[Lane]:
+        """Those in which nothing more is asked, and whose account has not been handed over yet."""
+        return [lane for lane in self if not self.is_open(lane) and lane.id not in self._handed_over]
 
     def make(self, account: Account) -> Lane:
         """The account's next lane; without a batch it is none of ours yet."""
@@ -147,17 +171,21 @@ class Lanes:
         """It has a batch now."""
         self._lanes[lane.id] = self._open[lane.account.name] = lane
 
-    def stop(self, lane: Lane) -> bool:
+    def close(self, lane: Lane) -> bool:
         """Ask nothing more in this lane; False if nothing was any more."""
-        is_open = self._open.get(lane.account.name) is lane
+        is_open = self.is_open(lane)
         if is_open:
             del self._open[lane.account.name]
         return is_open
 
+    def note_handed_over(self, lane: Lane) -> None:
+        """Another process may go on with its account."""
+        self._handed_over.add(lane.id)
+
     def forget(self, lane: Lane) -> None:
         """Its last batch has ended."""
         del self._lanes[lane.id]
-        self.stop(lane)
+        self.close(lane)
 
     def list_awaited(self, since: float) -> set[str]:
         """The accounts with batches that were claimed by then (`time.monotonic()`)."""

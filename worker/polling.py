@@ -2,7 +2,7 @@
 
 There is one window of requests under way for all accounts together, filled up before it is empty and emptied as answers
 come: a slow answer holds up nobody, and no transaction is open while LeadByte is asked. A crash at any point leaves
-leases that run out. Neighbours: `worker.store.claims` (what is due), `worker.lane`, `worker.settling_thread`.
+leases that run out. Neighbours: `worker.claiming` (what is due), `worker.lane`, `worker.settling_thread`.
 """
 
 from __future__ import annotations
@@ -13,32 +13,35 @@ from collections.abc import Callable, Iterator, Sequence
 
 from worker.accounts import Account
 from worker.asking import SETTLE_WITHIN_SECONDS, Batch, ends_the_lane, tell_of_account
-from worker.clock import read_sleepless
+from worker.claiming import Claimer
 from worker.errors import DatabaseUnavailable, SettingsError
 from worker.failpoints import reach
 from worker.lane import Lane, Lanes
-from worker.permits import PermitKeeper
 from worker.poller import Poller
-from worker.reserving import RESERVE_AGAIN_SECONDS, Reserver, find_budget
+from worker.reserving import RESERVE_AGAIN_SECONDS, Reserver
 from worker.settlement import Polled, hand_back
 from worker.settling_thread import MOST_HANDED_IN, SettlingThread, Share
-from worker.store.claims import claim_due_leads
-from worker.store.db import read_clock, transaction
+from worker.store.moments import Wanted
 
-# How soon to look again at an account that had nothing to claim, while requests of others are under way.
-CLAIM_AGAIN_SECONDS = 0.25
+# How soon to look whether the last request of a turn has left.
+LOOK_AGAIN_SECONDS = 0.01
 SUSPECTS_A_TURN = 20
 
+Ask = Callable[[], bool]
+Tell = Callable[[], None]
 
-def poll_while_due(poller: Poller, may_go_on: Callable[[], bool]) -> Iterator[Polled]:
+
+def poll_while_due(poller: Poller, may_go_on: Ask, on_handed_over: Tell = lambda: None) -> Iterator[Polled]:
     """Poll until nothing is due any more, claiming nothing once `may_go_on` says no; yields what was settled.
+
+    `on_handed_over` is called when another process can go on with an account: answers may be waited for meanwhile.
 
     Raises:
         DatabaseUnavailable: what was claimed stays leased, and becomes due again when the lease has run out.
     """
     accounts = list(poller.accounts.values())
     random.shuffle(accounts)  # no account is always last
-    run = _Run(poller, accounts, may_go_on)
+    run = _Run(poller, accounts, may_go_on, on_handed_over)
     try:
         yield from run.poll_all()
         # A suspect may kill its worker: nothing else may be under way then.
@@ -47,11 +50,11 @@ def poll_while_due(poller: Poller, may_go_on: Callable[[], bool]) -> Iterator[Po
         run.close()
 
 
-def poll_account(poller: Poller, account: Account, *, suspects: bool = False) -> Polled | None:
+def poll_account(poller: Poller, account: Account) -> Polled | None:
     """Poll one batch of the account's due leads; None if nothing could be claimed."""
-    run = _Run(poller, [account], lambda: False)
+    run = _Run(poller, [account], lambda: False, lambda: None)
     try:
-        if not run.claim(account, suspects=suspects):
+        if not run.claim(account):
             return None
         return sum(run.drain(), start=Polled())
     finally:
@@ -61,26 +64,26 @@ def poll_account(poller: Poller, account: Account, *, suspects: bool = False) ->
 class _Run:
     """The lanes under way in this process, and the threads that settle their answers and keep their permits."""
 
-    def __init__(self, poller: Poller, accounts: Sequence[Account], may_go_on: Callable[[], bool]) -> None:
+    def __init__(self, poller: Poller, accounts: Sequence[Account], may_go_on: Ask, on_handed_over: Tell) -> None:
         self._poller, self._accounts, self._may_go_on = poller, list(accounts), may_go_on
+        self._on_handed_over = on_handed_over
         self._window = poller.client.open_window(ends_the_lane)
         self._settling = SettlingThread(poller.settle)
         self._lanes = Lanes()
-        self._claim_again_at: dict[str, float] = {}
         self._reserver = Reserver(poller.engine)
-        self._keeper = PermitKeeper(poller.engine, poller.client.timeout_seconds)
+        self._claimer = Claimer(poller)
         self._over_at: float | None = None
 
     def close(self) -> None:
         """Forget what is still under way; nothing is, unless an error ended the run."""
         self._window.close()
         self._settling.close()
-        self._keeper.close()
+        self._claimer.close()
 
     def poll_all(self) -> Iterator[Polled]:
         """Keep the window full until nothing is due."""
         while True:
-            self._fill_window()
+            self._fill_window(self._list_fillable())
             if not self._is_busy():
                 return
             yield from self._go_on()
@@ -101,7 +104,7 @@ class _Run:
     def claim(self, account: Account, *, suspects: bool = False) -> bool:
         """Claim one batch and put its questions into the window; False if there was none to claim."""
         lane = self._find_lane(account) or self._lanes.make(account)
-        batch = self._open_batch(lane, suspects=suspects)
+        batch = self._claimer.claim(lane, suspects=suspects)
         if batch is None:
             return False
         reach("poll.after_claim", (lead.queue_id for lead in batch.claim.leads))
@@ -111,30 +114,10 @@ class _Run:
         except SettingsError as error:
             lane.drop(batch)
             hand_back(self._poller.engine, batch, str(error))
-            self._keeper.drop(batch.claim.id)
+            self._claimer.drop(batch)
             return False
         self._lanes.keep(lane)
         return True
-
-    def _open_batch(self, lane: Lane, *, suspects: bool) -> Batch | None:
-        account, size, began_at = lane.account, self._poller.batch_size, read_sleepless()
-        with transaction(self._poller.engine) as connection:
-            now, read_at = read_clock(connection), time.monotonic()
-            claim = claim_due_leads(
-                connection,
-                account.name,
-                find_budget(account),
-                now,
-                size,
-                ours=lane.count_permits(),
-                room=lane.count_spare_room(),
-                suspects=suspects,
-                permit_lease=self._keeper.lease,
-            )
-        if claim is None:
-            return None
-        self._keeper.hold(claim.id, began_at)
-        return Batch(account, claim, now, read_at, self._poller.reads_facts)
 
     def _is_busy(self) -> bool:
         return bool(self._lanes or self._settling)
@@ -147,27 +130,31 @@ class _Run:
         self._take_answers()
         for lane in self._lanes:
             for batch in list(lane.batches.values()):
-                if batch.is_ripe():
+                if batch.is_ripe(is_awaited=not self._lanes.is_open(lane)):
                     yield from self._hand_in(lane, batch)
+        for lane in self._lanes.list_closed():
+            if self._window.is_quiet(lane.id) and lane.has_permits_to_spare():
+                yield from self._hand_over(lane)
         yield from self._take_settled()
 
-    def _fill_window(self) -> None:
-        for account in self._list_fillable():
-            now = time.monotonic()
+    def _fill_window(self, fillable: Sequence[Account]) -> None:
+        for lane in self._lanes.list_open():
+            if lane.account not in fillable:  # its turn is over: nothing more leaves but what has its moment
+                self._lanes.close(lane)
+                lane.give_up_waiting()
+        for account in fillable:
             # With nothing under way there is nobody to wait for: what had no permit free a moment ago has one now.
-            is_time = not self._is_busy() or now >= self._claim_again_at.get(account.name, 0.0)
-            lane = self._find_lane(account)
-            if is_time and (lane is None or lane.wants_more()):
-                found = self._try_to_claim(account)
-                self._claim_again_at[account.name] = 0.0 if found else now + CLAIM_AGAIN_SECONDS
+            is_time = not self._is_busy() or self._claimer.may_claim(account)
+            ours = self._find_lane(account)
+            if is_time and (ours is None or ours.wants_more()):
+                self._try_to_claim(account)
 
-    def _try_to_claim(self, account: Account) -> bool:
+    def _try_to_claim(self, account: Account) -> None:
         try:
-            return self.claim(account)
+            self.claim(account)
         except DatabaseUnavailable:
-            if self._is_busy():
-                return False  # the answers under way are waited for, and Postgres with them
-            raise
+            if not self._is_busy():
+                raise  # else the answers under way are waited for, and Postgres with them
 
     def _list_fillable(self) -> list[Account]:
         """All accounts until the turn is over; then those of which nothing is awaited: one that hangs holds up none."""
@@ -181,7 +168,7 @@ class _Run:
     def _find_lane(self, account: Account) -> Lane | None:
         """The account's open lane; one whose permits have lapsed is stopped instead."""
         lane = self._lanes.find_open(account)
-        if lane is not None and self._keeper.have_lapsed(lane.batches):
+        if lane is not None and self._claimer.have_lapsed(lane):
             self._stop_lane(lane)
             return None
         return lane
@@ -191,12 +178,13 @@ class _Run:
         for lane in self._lanes.list_open():
             if self._find_lane(lane.account) is not None:
                 lane.give_up_waiting(overdue_only=True)
-                room = lane.count_room()
-                if room > 0 and self._reserver.may_reserve(lane.account):
-                    self._reserve(lane, room)
+                wanted = lane.count_wanted()
+                if wanted.requests + wanted.lacking > 0 and self._reserver.may_reserve(lane.account):
+                    self._reserve(lane, wanted)
 
-    def _reserve(self, lane: Lane, room: int) -> None:
-        moments, reserved = self._reserver.reserve(lane.account, room)
+    def _reserve(self, lane: Lane, wanted: Wanted) -> None:
+        moments, reserved = self._reserver.reserve(lane.account, wanted)
+        lane.take_permits(wanted, reserved.permits)
         if reserved.is_paused:
             self._stop_lane(lane)
         if self._find_lane(lane.account) is None:  # Postgres may have taken its time
@@ -213,7 +201,9 @@ class _Run:
     def _take_answers(self) -> None:
         if not len(self._window):
             time.sleep(RESERVE_AGAIN_SECONDS)  # all wait for their moments
-        taken, now = self._window.take(SETTLE_WITHIN_SECONDS), time.monotonic()
+        is_closing = any(self._lanes.list_closed())
+        taken = self._window.take(LOOK_AGAIN_SECONDS if is_closing else SETTLE_WITHIN_SECONDS)
+        now = time.monotonic()
         for lane_id, question, asked in taken:
             self._lanes[lane_id].take_answer(question, asked, now)
         for lane_id in {lane_id for lane_id, _, _ in taken}:
@@ -226,17 +216,27 @@ class _Run:
         if not lane.batches:
             self._window.forget(lane.id)
             self._lanes.forget(lane)
-        elif self._lanes.find_open(lane.account) is lane:
+        elif self._lanes.is_open(lane):
             self._window.bound(lane.id, lane.count_permits())
         # What tells of the account is heeded before anything more is asked.
         yield from self._take_settled(at_most_left=0 if tell_of_account(told) else MOST_HANDED_IN)
 
+    def _hand_over(self, lane: Lane) -> Iterator[Polled]:
+        """Let another process go on with the lane's account; here its last answers are still waited for."""
+        for batch in list(lane.batches.values()):
+            if batch.told and not batch.troubles:
+                yield from self._hand_in(lane, batch)
+        yield from self._take_settled(at_most_left=0)  # what was not asked about is due again for whoever comes
+        self._lanes.note_handed_over(lane)
+        self._claimer.hand_over(lane)
+        self._on_handed_over()
+
     def _take_settled(self, at_most_left: int = MOST_HANDED_IN) -> Iterator[Polled]:
         for share, settled in self._settling.take_settled(at_most_left):
             account = share.lane.account
-            self._claim_again_at[account.name] = 0.0
+            self._claimer.note_settled(account)
             if not share.release.left:
-                self._keeper.drop(share.batch.claim.id)
+                self._claimer.drop(share.batch)
             if settled.is_paused and (open_lane := self._lanes.find_open(account)) is not None:
                 self._stop_lane(open_lane)
             if settled.has_lost_permits:
@@ -245,6 +245,6 @@ class _Run:
 
     def _stop_lane(self, lane: Lane) -> None:
         """Send nothing more in this lane; what is asked of its account from now on needs another."""
-        if self._lanes.stop(lane):
+        if self._lanes.close(lane):
             self._window.stop(lane.id)
             lane.give_up_waiting()

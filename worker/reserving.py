@@ -11,9 +11,9 @@ from sqlalchemy import Engine
 
 from worker.accounts import Account
 from worker.errors import DatabaseUnavailable
-from worker.store.claims import ROOM_FOR_JITTER, Budget
+from worker.store.budget import ROOM_FOR_JITTER, Budget
 from worker.store.db import read_clock, transaction
-from worker.store.moments import Moments, reserve_moments
+from worker.store.moments import Moments, Wanted, reserve_moments
 
 # How soon to ask again: a reservation costs the same for one as for many, and a moment must not pass unused.
 RESERVE_AGAIN_SECONDS = 0.05
@@ -31,8 +31,8 @@ class Reserver:
         """Whether the last time was long enough ago."""
         return time.monotonic() >= self._again_at.get(account.name, 0.0)
 
-    def reserve(self, account: Account, wanted: int) -> tuple[list[float], Moments]:
-        """Up to `wanted` moments of `time.monotonic()`, and why there are none."""
+    def reserve(self, account: Account, wanted: Wanted) -> tuple[list[float], Moments]:
+        """Moments of `time.monotonic()`, and what else was found."""
         try:
             with transaction(self._engine) as connection:
                 now, read_at = read_clock(connection), time.monotonic()

@@ -106,6 +106,26 @@ def test_a_stopped_lane_sends_nothing_more_and_waits_for_what_is_under_way(windo
         assert len(server.requests) == 5
 
 
+def test_a_lane_is_quiet_once_the_last_of_it_has_left_or_was_given_up(window: Window) -> None:
+    gate = Gate()
+    with serve(gate.speak) as server:
+        window.open_lane(1, 2)
+        assert window.is_quiet(1)
+        window.add(1, make_requests(f"{server.url}/held", 3))
+        wait_until_held(window, gate, 2)
+        assert not window.is_quiet(1)  # one waits for a permit
+        window.open_lane(1, 3)
+        wait_until_held(window, gate, 1)
+        assert window.is_quiet(1)
+        gate.open()
+        take_all(window)
+        window.add(1, [Request(7, server.url, send_at=time.monotonic() + PATIENCE)])
+        assert not window.is_quiet(1)
+        window.stop_lane(1)
+        assert take_all(window) == [(1, 7, _UNSENT)]
+        assert window.is_quiet(1)
+
+
 def test_an_answer_that_says_stop_ends_its_own_lane_alone(window: Window) -> None:
     with serve(always(encode(b"", status="429 Wait"), keeps=True)) as wary, serve(always(encode(JSON_OK))) as server:
         for lane, url in ((1, wary.url), (2, server.url)):

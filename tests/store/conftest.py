@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from worker.store.claims import LEASE, Budget, Claim, claim_due_leads
+from worker.store.budget import Budget
+from worker.store.claims import Claim, Claimant, claim_due_leads
 from worker.store.db import read_clock, transaction
+from worker.store.leases import LEASE
 
 Sql = Callable[..., list[tuple[Any, ...]]]
 
@@ -50,6 +52,7 @@ def claim(engine: Engine) -> Callable[..., Claim | None]:
         per_day: int | None = None,
         at: datetime | None = None,
         permit_lease: timedelta = LEASE,
+        run: int | None = None,
     ) -> Claim | None:
         with transaction(engine) as connection:
             now = at or read_clock(connection)
@@ -59,9 +62,8 @@ def claim(engine: Engine) -> Callable[..., Claim | None]:
                 Budget(rate, concurrency, per_day),
                 now,
                 limit,
-                ours=ours,
+                Claimant(run, ours, permit_lease=permit_lease),
                 suspects=suspects,
-                permit_lease=permit_lease,
             )
 
     return take

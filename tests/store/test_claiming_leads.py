@@ -12,7 +12,8 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
-from worker.store.claims import LEADS_A_PERMIT, PACE_HORIZON, Claim
+from worker.store.budget import PACE_HORIZON
+from worker.store.claims import LEADS_A_PERMIT, Claim
 from worker.store.db import read_clock, transaction
 from worker.store.settling import Release, release_permits
 

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, TextClause, text
 
 from tests.big_database import open_big_database
 from worker.local.postgres import EmbeddedPostgres
-from worker.store import accounts, claims, forgetting, rechecks, rescue, settling, worklist
+from worker.store import accounts, claims, forgetting, leases, rechecks, rescue, settling, worklist
 from worker.store.bulk import write_columns
 
 NOW = datetime.now(UTC)
@@ -46,7 +46,7 @@ RESCUE = {"now": NOW, "longest_lease": timedelta(minutes=2), "most_crashes": 3}
 STEP = (NOW, True, False, None, None, "x", True)
 SETTLED = {
     **write_columns(settling._STEP_COLUMNS, [(lead_id, *STEP) for lead_id in range(1, 201)]),
-    "lease": claims.LEASE,
+    "lease": leases.LEASE,
     "claim": 1,
     "now": NOW,
 }

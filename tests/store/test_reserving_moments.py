@@ -11,17 +11,20 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from worker.store.claims import MOMENTS_AHEAD, Budget
+from worker.store.budget import MOMENTS_AHEAD, Budget
+from worker.store.claims import Claim
 from worker.store.db import read_clock, transaction
-from worker.store.moments import Moments, reserve_moments
+from worker.store.moments import Moments, Wanted, reserve_moments
 
 Sql = Callable[..., list[tuple[Any, ...]]]
 
 
-def take(engine: Engine, wanted: int, *, rate: float = 20.0, per_day: int | None = None) -> tuple[datetime, Moments]:
+def take(
+    engine: Engine, wanted: int, *, rate: float = 20.0, per_day: int | None = None, lacking: int = 0, claim: int = 0
+) -> tuple[datetime, Moments]:
     with transaction(engine) as connection:
         now = read_clock(connection)
-        return now, reserve_moments(connection, "acme", Budget(rate, 4, per_day), now, wanted)
+        return now, reserve_moments(connection, "acme", Budget(rate, 4, per_day), now, Wanted(wanted, lacking, claim))
 
 
 def list_moments(engine: Engine, wanted: int, rate: float) -> list[datetime]:
@@ -80,3 +83,39 @@ def test_the_days_budget_counts_what_is_sent_and_then_pauses_the_account(engine:
     assert take(engine, 3, per_day=5)[1].is_used_up
     assert take(engine, 3, per_day=5)[1].is_used_up
     assert sql("select requests_today, pause_kind from resolver.accounts") == [(5, "budget")]
+
+
+@pytest.fixture
+def our_claim(claim: Callable[..., Claim | None]) -> int:
+    """One claim with a single permit, of an account that has four."""
+    taken = claim(concurrency=4, limit=1)
+    assert taken is not None
+    assert taken.permits == 1
+    return taken.id
+
+
+def count_permits(sql: Sql) -> int:
+    ((permits,),) = sql("select sum(permits)::int from resolver.claims")
+    return int(permits)
+
+
+@pytest.mark.parametrize(("lacking", "more"), [(0, 0), (2, 2), (9, 3)])
+def test_permits_that_have_become_free_come_with_a_moment_each(
+    engine: Engine, our_claim: int, sql: Sql, lacking: int, more: int
+) -> None:
+    _, reserved = take(engine, 1, lacking=lacking, claim=our_claim)
+    assert (len(reserved.send_after), reserved.permits) == (1 + more, more)
+    assert count_permits(sql) == 1 + more
+
+
+def test_no_permit_is_taken_that_the_budget_has_no_moment_for(engine: Engine, our_claim: int, sql: Sql) -> None:
+    _, reserved = take(engine, 1, rate=1.0, lacking=3, claim=our_claim)
+    assert reserved.permits == 0
+    assert count_permits(sql) == 1
+
+
+def test_a_claim_that_has_lapsed_gets_no_permits(engine: Engine, our_claim: int, sql: Sql) -> None:
+    sql("update resolver.claims set lease_until = clock_timestamp()")
+    _, reserved = take(engine, 1, lacking=3, claim=our_claim)
+    assert (len(reserved.send_after), reserved.permits) == (1, 0)
+    assert count_permits(sql) == 1

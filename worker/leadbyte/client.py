@@ -110,6 +110,10 @@ class PollWindow:
         """Whether nothing more is asked in this lane: for an answer, or by us."""
         return self._window.is_stopped(lane)
 
+    def is_quiet(self, lane: int) -> bool:
+        """Whether all that was to be asked in it has left, or was given up."""
+        return self._window.is_quiet(lane)
+
     def stop(self, lane: int) -> None:
         """Ask nothing more in this lane; what was not sent comes back as `Silence.UNSENT`."""
         self._window.stop_lane(lane)

@@ -84,6 +84,10 @@ class CurlWindow:
         """See `Window`."""
         return self._lanes.is_stopped(lane)
 
+    def is_quiet(self, lane: int) -> bool:
+        """See `Window`."""
+        return self._lanes.is_quiet(lane)
+
     def __len__(self) -> int:
         return len(self._lanes)
 

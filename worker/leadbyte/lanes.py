@@ -82,6 +82,10 @@ class Lanes:
         """Whether nothing more is let out of it, if only because it is gone."""
         return lane not in self._lanes or self._lanes[lane].is_stopped
 
+    def is_quiet(self, lane: int) -> bool:
+        """See `Window`."""
+        return lane not in self._lanes or not self._lanes[lane].waiting
+
     def forget(self, lane: int) -> None:
         """Stop it, and drop it once the last of it has been taken; nothing if it is gone already."""
         if lane in self._lanes:

@@ -1,6 +1,6 @@
 """When each request of a lane may leave: at its moment, and never in a bunch with others that were delayed.
 
-Used by `worker.leadbyte.lanes`. The moments were reserved by `worker.store.claims` under the account's budget.
+Used by `worker.leadbyte.lanes`. The moments were reserved in Postgres under the account's budget.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import math
 # What comes so late has lost its place in the budget: moments are reserved for requests that have room to leave, so
 # only a process that was stopped, or starved, comes late.
 LATEST_SECONDS = 1.0
-# Lateness that may be made up: a timer's coarseness, or a caller who was settling leads meanwhile, must not slow a lane
-# of hundreds a second down. Up to 50 requests a second it lets no two leave together.
-SLACK_SECONDS = 0.02
-# Of the budget's gap, the least that two leave apart: those that were held up come back to their moments in time, at a
-# rate that is still within the budget (`worker.store.claims.ROOM_FOR_JITTER` leaves twice as much).
+# Lateness that may be made up: a timer's coarseness, or a caller who was claiming leads meanwhile, must not slow a lane
+# of hundreds a second down.
+SLACK_SECONDS = 0.01
+# Of the budget's gap, the least that two leave apart: those that were held up come back to their moments in time.
+# `worker.store.budget.ROOM_FOR_JITTER` pays for both, and a little of it is left for the way to LeadByte: in no second
+# more leave than (1 + SLACK_SECONDS) * ROOM_FOR_JITTER / LEAST_OF_GAP of the budget, which is less than all of it.
 LEAST_OF_GAP = 0.985
 
 

@@ -115,6 +115,11 @@ class RequestsWindow:
         with self._lock:
             return self._lanes.is_stopped(lane)
 
+    def is_quiet(self, lane: int) -> bool:
+        """See `Window`."""
+        with self._lock:
+            return self._lanes.is_quiet(lane)
+
     def __len__(self) -> int:
         with self._lock:
             return len(self._lanes)

@@ -74,6 +74,9 @@ class Window(Protocol):
     def is_stopped(self, lane: int) -> bool:
         """Whether nothing more is sent of this lane: for an answer (`stop_after`), by `stop_lane`, or it is gone."""
 
+    def is_quiet(self, lane: int) -> bool:
+        """Whether all that was added to it has left, or was given up."""
+
     def __len__(self) -> int:
         """Requests added and not yet taken."""
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 from worker.domain.action_results import Result
 from worker.domain.actions import LEFT_STATES, ActionState, Kind
 from worker.store.bulk import execute_many, unnest
-from worker.store.claims import LEASE
+from worker.store.leases import LEASE
 
 Shape = Literal["update", "process", "both"]  # which call an action needs: PUT, POST, or PUT with both in one
 NEEDS: Mapping[Shape, frozenset[str]] = {

@@ -1,7 +1,7 @@
 """Moments to send at, for the leads of a claim that had none yet: reserved as soon as a request has room to leave.
 
 Just in time, since only then the budget holds over all workers: requests that wait for the answers before them would
-leave after their moment, together with those that others have reserved. Neighbour: `worker.store.claims`.
+leave after their moment, together with those that others have reserved. Neighbour: `worker.store.budget`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from worker.store.accounts import PauseKind
-from worker.store.claims import LOCK_ACCOUNT, TAKE_SLOTS, Budget, find_slots, pause_until_tomorrow
+from worker.store.budget import LOCK_ACCOUNT, TAKE_SLOTS, Budget, find_slots, pause_until_tomorrow
+from worker.store.permits import count_permits, take_permits
 
 
 @dataclass(frozen=True, slots=True)
 class Moments:
     """How long from now to hold each request: fewer than wanted, or none, where the budget's next are further ahead.
 
-    `gap`: the time between two, however many others have reserved between them.
+    `gap`: the time between two, however many others have reserved between them. `permits`: so many more were free.
 
     `is_paused`: nothing more of the account may be sent. `is_used_up`: nothing more but what has its moment already,
     which the day's budget has counted.
@@ -27,12 +28,22 @@ class Moments:
 
     send_after: tuple[timedelta, ...] = ()
     gap: timedelta = timedelta(0)
+    permits: int = 0
     is_paused: bool = False
     is_used_up: bool = False
 
 
-def reserve_moments(connection: Connection, account: str, budget: Budget, now: datetime, wanted: int) -> Moments:
-    """Reserve up to `wanted` moments of the account's budget; in a transaction of its own, to be committed at once."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Moments for `requests` that have permits, and for up to `lacking` more with a permit each, for the claim."""
+
+    requests: int
+    lacking: int
+    claim: int
+
+
+def reserve_moments(connection: Connection, account: str, budget: Budget, now: datetime, wanted: Wanted) -> Moments:
+    """Reserve moments of the account's budget; in a transaction of its own, to be committed at once."""
     row = connection.execute(LOCK_ACCOUNT, {"name": account, "now": now}).one_or_none()
     # A pause whose time is up is for a claim to probe.
     if row is not None and row.pause_kind == PauseKind.BUDGET:
@@ -43,8 +54,14 @@ def reserve_moments(connection: Connection, account: str, budget: Budget, now: d
         pause_until_tomorrow(connection, account, budget.requests_per_day, now)
         return Moments(is_used_up=True)
     slots = find_slots(row, budget, 0, now)
-    count = min(wanted, slots.soon)
+    more = min(wanted.lacking, slots.soon - wanted.requests)
+    if more > 0:
+        held, _ = count_permits(connection, row.id, now)
+        more = min(more, slots.permits - held)
+    if more <= 0 or not take_permits(connection, wanted.claim, more, now):
+        more = 0
+    count = min(wanted.requests + more, slots.soon)
     if count > 0:
         taken = {"next_slot_at": slots.start + count * slots.gap, "requests_today": row.requests_today + count}
         connection.execute(TAKE_SLOTS, {**taken, "account": row.id, "now": now, "paused_until": None})
-    return Moments(tuple(slots.start - now + n * slots.gap for n in range(count)), slots.gap)
+    return Moments(tuple(slots.start - now + n * slots.gap for n in range(count)), slots.gap, more)

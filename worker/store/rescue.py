@@ -10,11 +10,10 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-from worker.store.claims import LEASE
+from worker.store.leases import LONGEST_LEASE
 from worker.store.rechecks import give_up_rechecks
 
 MOST_CRASHES = 3
-_LONGEST_LEASE = 2 * LEASE  # as far ahead as one may seem to be, clocks being what they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ _FORGET_COUNTS = text("delete from resolver.poll_counts where bucket < :now - in
 
 def rescue_expired_leases(connection: Connection, now: datetime) -> Rescued:
     """Make leads due again whose lease has run out; park those that did so MOST_CRASHES times in a row."""
-    values = {"now": now, "longest_lease": _LONGEST_LEASE, "most_crashes": MOST_CRASHES}
+    values = {"now": now, "longest_lease": LONGEST_LEASE, "most_crashes": MOST_CRASHES}
     rows = connection.execute(_RESCUE, values).all()
     poison = [row.lead_id for row in rows if row.parked]
     # A final lead has its verdict, and nobody waits for another: it is looked at no more.
@@ -62,5 +61,5 @@ def rescue_expired_leases(connection: Connection, now: datetime) -> Rescued:
 
 def forget_old_rows(connection: Connection, now: datetime) -> None:
     """Drop expired claims and counts older than a day."""
-    connection.execute(_FORGET_CLAIMS, {"now": now, "longest_lease": _LONGEST_LEASE})
+    connection.execute(_FORGET_CLAIMS, {"now": now, "longest_lease": LONGEST_LEASE})
     connection.execute(_FORGET_COUNTS, {"now": now})

@@ -16,7 +16,8 @@ from sqlalchemy import Connection, text
 
 from worker.domain.decide import Step
 from worker.store.bulk import execute_many, list_rows, unnest
-from worker.store.claims import LEASE, Claim
+from worker.store.claims import Claim
+from worker.store.leases import LEASE
 
 
 class JournalEntry(Struct, frozen=True, gc=False):

@@ -1,6 +1,6 @@
 """A place in an account's budget for one request that is no poll: a moment to send it at, and one permit.
 
-The same pacer and permits as in `worker.store.claims`, so that the budget holds over polls and actions together. Under
+The same pacer and permits as for polls, so that the budget holds over polls and actions together. Under
 a permanent backlog polls take every permit the moment it is free: so a request queues up with a claim of its own, which
 counts at once, and goes when the polls before it have ended.
 """
@@ -13,16 +13,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, text
 
 from worker.store.accounts import PauseKind
-from worker.store.claims import (
-    LEASE,
-    LOCK_ACCOUNT,
-    PACE_HORIZON,
-    PROBE_HOLDS,
-    TAKE_SLOTS,
-    Budget,
-    find_slots,
-    pause_until_tomorrow,
-)
+from worker.store.budget import LOCK_ACCOUNT, PACE_HORIZON, TAKE_SLOTS, Budget, find_slots, pause_until_tomorrow
+from worker.store.claims import PROBE_HOLDS
+from worker.store.leases import LEASE, LONGEST_LEASE
 
 # Pauses that one request may probe, and its answer end. A refused key is for polling to probe: the permission differs.
 PROBED = (PauseKind.THROTTLED, PauseKind.TROUBLE)
@@ -68,7 +61,7 @@ def queue_up(
     if budget.requests_per_day is not None and row.requests_today >= budget.requests_per_day:
         pause_until_tomorrow(connection, account, budget.requests_per_day, now)
         return None, None
-    values = {"account": row.id, "now": now, "until": now + LEASE, "furthest": now + 2 * LEASE, "ticket": ticket}
+    values = {"account": row.id, "now": now, "until": now + LEASE, "furthest": now + LONGEST_LEASE, "ticket": ticket}
     kept = None if ticket is None else connection.execute(_KEEP_PLACE, values).scalar_one_or_none()
     place: int = kept if kept is not None else connection.execute(_QUEUE_UP, values).scalar_one()
     ahead = connection.execute(_COUNT_AHEAD, {**values, "ticket": place}).scalar_one()

@@ -67,7 +67,7 @@ accounts = Table(
     metadata,
     Column("id", Integer, Identity(always=True), primary_key=True),
     Column("name", Text, nullable=False, unique=True),
-    # The pacer: the moment at which the next request of this account may be sent (see store/claims.py).
+    # The pacer: the moment at which the next request of this account may be sent (store/budget.py).
     moment("next_slot_at", nullable=False, default_now=True),
     # A pause: why, by whom (operator, settings, key, throttled), until when. While it lasts nothing is claimed.
     moment("paused_until"),
@@ -93,6 +93,7 @@ claims = Table(
     Column("account_id", ForeignKey("accounts.id"), nullable=False),
     Column("permits", Integer, nullable=False),  # of the account's concurrency
     moment("lease_until", nullable=False),  # of the permits alone (worker/permits.py): leads have a lease of their own
+    Column("run", BigInteger),  # of polling that still sends under it (store/handing_over.py)
     Index("ix_claims_by_account", "account_id"),
 )
 

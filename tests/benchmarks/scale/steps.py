@@ -11,7 +11,8 @@ from tests.benchmarks.pipeline.replies import PLACE, list_stories, write_body
 from worker.domain.decide import Step
 from worker.results import persist_replies
 from worker.scheduling import plan_hints
-from worker.store.claims import Budget, Claim, claim_due_leads
+from worker.store.budget import Budget
+from worker.store.claims import Claim, claim_due_leads
 from worker.store.db import read_clock, transaction
 from worker.store.settling import JournalEntry, Release, journal_replies, release_permits, settle_polls
 

@@ -1,0 +1,99 @@
+"""What an account's budget leaves just now: moments to send at, and permits, for whoever holds the account's lock.
+
+The pacer is the virtual scheduling form of the generic cell rate algorithm (ITU-T I.371): it lets requests out one by
+one at the budget's rhythm, so no window of time ever sees more than the budget. Neighbours: `worker.store.claims`,
+`worker.store.moments` and `worker.store.slots` take what is left.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection, Row, text
+
+from worker.domain.manners import LEAST_SHARE
+from worker.store.accounts import PauseKind, pause_account
+
+# A claim takes as many leads as the budget bears in this time, so that they are asked well within their lease.
+PACE_HORIZON = timedelta(seconds=5)
+# Moments to send at are reserved at most this far ahead, and only for requests that have room to leave: a moment that
+# passes unused is lost to the budget, one used later breaks it, and one reserved before a pause falls into the pause.
+MOMENTS_AHEAD = timedelta(seconds=0.3)
+# Requests arrive a few milliseconds sooner or later than they were sent: at the whole rate a second would now and then
+# see one too many.
+ROOM_FOR_JITTER = 0.97
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What one account may be asked, over all workers together: a second, at once, and a day (UTC; None: any number).
+
+    Of the first two only the share is used that LeadByte bears just now, see `worker.domain.manners`.
+    """
+
+    requests_per_second: float
+    concurrency: int
+    requests_per_day: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """Moments to send at: the first, the time between two, how many at most; and permits to give out.
+
+    `soon`: how many of the moments are so near that they may be reserved now. Fewer permits than none: more are given
+    out than may be.
+    """
+
+    start: datetime
+    gap: timedelta
+    most: int
+    permits: int
+    soon: int
+
+
+# The row lock makes claims of one account take turns, which is what makes its budget hold over all workers.
+LOCK_ACCOUNT = text("""
+    select id, next_slot_at, paused_until, pause_kind, rate_share,
+        case when requests_day = (cast(:now as timestamptz) at time zone 'UTC')::date then requests_today else 0
+            end as requests_today,
+        nextval('resolver.claims_id_seq') as claim
+    from resolver.accounts where name = :name for update
+""")
+
+TAKE_SLOTS = text("""
+    update resolver.accounts
+    set next_slot_at = :next_slot_at, paused_until = :paused_until,
+        pause_kind = case when cast(:paused_until as timestamptz) is not null then pause_kind end,
+        pause_reason = case when cast(:paused_until as timestamptz) is not null then pause_reason end,
+        requests_day = (cast(:now as timestamptz) at time zone 'UTC')::date, requests_today = :requests_today
+    where id = :account
+""")
+
+
+def find_slots(row: Row[tuple[object, ...]], budget: Budget, held: int, now: datetime) -> Slots:
+    """What the budget leaves, with `held` permits given out; `row` is of LOCK_ACCOUNT."""
+    rate = budget.requests_per_second * row.rate_share
+    gap = timedelta(microseconds=math.ceil(1e6 / rate))  # rounded to the nearest, it could be shorter than the budget's
+    # Nobody reserves further ahead than this, at the slowest; a later slot is of a clock that has been set back since.
+    furthest = now + PACE_HORIZON + timedelta(seconds=2 / (budget.requests_per_second * LEAST_SHARE))
+    start = max(now, row.next_slot_at) if row.next_slot_at <= furthest else now
+    most = _count_moments(now + PACE_HORIZON - start, rate)
+    if budget.requests_per_day is not None:
+        most = min(most, budget.requests_per_day - row.requests_today)
+    soon = min(most, _count_moments(now + MOMENTS_AHEAD - start, rate))
+    concurrency = max(1, round(budget.concurrency * row.rate_share))
+    # All that are free go to who comes first: one process can use them all, and the others persist meanwhile.
+    return Slots(start, gap, most, concurrency - held, soon)
+
+
+def _count_moments(ahead: timedelta, rate: float) -> int:
+    return int(ahead.total_seconds() * rate) + 1 if ahead >= timedelta(0) else 0
+
+
+def pause_until_tomorrow(connection: Connection, account: str, most: int, now: datetime) -> None:
+    """Ask nothing more today: `most` requests were all there were to be."""
+    midnight = datetime.combine(now.astimezone(UTC).date() + timedelta(days=1), datetime.min.time(), UTC)
+    reason = f"today's budget of {most} requests is used up (UTC)"
+    pause_account(connection, account, PauseKind.BUDGET, reason, midnight)
