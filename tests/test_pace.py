@@ -142,7 +142,7 @@ def test_what_all_lanes_may_have_under_way_is_bounded() -> None:
     lanes.add(2, [Request(tag, "", send_at=100.0) for tag in range(5)], 0.0)
     assert [lane for lane, _ in lanes.let_out(100)] == [1, 1, 2]
     assert lanes.find_next_moment() == 100.0 + LATEST_SECONDS
-    lanes.end(1)
+    lanes.end(1, 0.1)
     assert [lane for lane, _ in lanes.let_out(100)] == [2]
 
 
@@ -152,7 +152,7 @@ def test_a_lane_is_forgotten_once_the_last_of_it_was_taken() -> None:
     lanes.forget(1)
     lanes.add(1, [Request(1, "", send_at=100.0)], 0.0)
     assert [request.tag for _, request in lanes.give_up(100)] == [1]
-    lanes.end(1)
+    lanes.end(1, 0.1)
     for _ in range(2):
         lanes.note_taken(1)
     assert len(lanes) == 0

@@ -13,7 +13,7 @@ from itertools import count
 
 from worker.accounts import Account
 from worker.asking import Batch, Told
-from worker.domain.answers import Asked, NoAnswer, Silence
+from worker.domain.answers import Asked
 from worker.leadbyte.client import Question
 from worker.store.budget import MOMENTS_AHEAD
 from worker.store.moments import Wanted
@@ -28,7 +28,7 @@ class Lane:
     def __init__(self, id_: int, account: Account) -> None:
         self.id, self.account = id_, account
         self.batches: dict[int, Batch] = {}  # by claim, the oldest first
-        self._answer_seconds = math.inf  # how long the last few answers took, the slower ones
+        self.answer_seconds = math.inf  # how long the last few took, the slower ones, from when they were asked for
 
     def add(self, batch: Batch) -> None:
         """A claim more."""
@@ -42,15 +42,16 @@ class Lane:
         """Leads still to be answered."""
         return sum(len(batch.unanswered) for batch in self.batches.values())
 
-    def count_room(self) -> int:
-        """How many of those that wait could leave in time, if they had moments: as far as permits are free then."""
-        return min(self._count_turns() - self.count_unanswered() + self._count_waiting(), self._count_waiting())
-
-    def count_wanted(self) -> Wanted:
-        """How many of those that wait could leave in time, and how many more if they had permits."""
-        room = self.count_room()
-        lacking = min(self._count_waiting() - room, self.account.concurrency - self.count_permits())
-        return Wanted(room, max(0, lacking), next(reversed(self.batches)))
+    def find_wanted(self) -> Wanted | None:
+        """Moments for those that wait and could leave in time, and for more if they had permits; None: not now."""
+        room, permits = self._count_room(), self.count_permits()
+        requests = max(0, min(room, self._count_waiting()))
+        lacking = max(0, min(self._count_waiting() - requests, self.account.concurrency - permits))
+        # Of those that may have a moment before they have a permit, half are there still: that is soon enough.
+        is_enough = 2 * room < self._count_turns() - permits
+        if not lacking and (is_enough or not requests):
+            return None
+        return Wanted(requests, lacking, self._newest.claim.id)
 
     def take_permits(self, wanted: Wanted, permits: int) -> None:
         """So many of those that were lacking."""
@@ -62,10 +63,14 @@ class Lane:
 
     def count_spare_room(self) -> int:
         """How many leads of one claim more could leave in time, after those that wait."""
-        return max(0, self._count_turns() - self.count_unanswered()) if self.batches else 0
+        return max(0, self._count_room() - self._count_waiting()) if self.batches else 0
+
+    def _count_room(self) -> int:
+        """How many more could leave in time, if they had moments: as far as permits are free then."""
+        return self._count_turns() - self.count_unanswered() + self._count_waiting()
 
     def _count_turns(self) -> int:
-        turns = 1 + MOMENTS_AHEAD.total_seconds() / max(self._answer_seconds, _LEAST_ANSWER_SECONDS)
+        turns = 1 + MOMENTS_AHEAD.total_seconds() / max(self.answer_seconds, _LEAST_ANSWER_SECONDS)
         return int(self.count_permits() * turns)
 
     def _count_waiting(self) -> int:
@@ -75,8 +80,11 @@ class Lane:
         """Whether the next batch is claimed now: before it is needed, so that the window is never empty."""
         # Those that can't be under way yet: while answers are slow, more permits still help to use the budget.
         held_up = max(self._count_waiting(), self.count_unanswered() - self.count_permits())
-        newest = next(reversed(self.batches.values()))
-        return held_up <= len(newest.claim.leads) // 2
+        return held_up <= len(self._newest.claim.leads) // 2
+
+    @property
+    def _newest(self) -> Batch:
+        return next(reversed(self.batches.values()))
 
     def take_waiting(self, moments: Sequence[float]) -> list[Question]:
         """One question for each of these moments of `time.monotonic()`, the oldest batch first."""
@@ -92,9 +100,6 @@ class Lane:
 
     def take_answer(self, question: Question, asked: Asked, now: float) -> Told:
         """Read one answer, which came at `now` (`time.monotonic()`), and keep it until it is settled."""
-        if not (isinstance(asked, NoAnswer) and asked.why is Silence.UNSENT):
-            took, known = now - question.send_at, self._answer_seconds
-            self._answer_seconds = max(took, 0.8 * known) if known < math.inf else took
         return self.batches[question.claim_id].take_answer(question.tag, asked, now)
 
     def give_up_waiting(self, *, overdue_only: bool = False) -> None:

@@ -178,8 +178,8 @@ class _Run:
         for lane in self._lanes.list_open():
             if self._find_lane(lane.account) is not None:
                 lane.give_up_waiting(overdue_only=True)
-                wanted = lane.count_wanted()
-                if wanted.requests + wanted.lacking > 0 and self._reserver.may_reserve(lane.account):
+                wanted = lane.find_wanted()
+                if wanted is not None and self._reserver.may_reserve(lane.account):
                     self._reserve(lane, wanted)
 
     def _reserve(self, lane: Lane, wanted: Wanted) -> None:
@@ -201,14 +201,14 @@ class _Run:
     def _take_answers(self) -> None:
         if not len(self._window):
             time.sleep(RESERVE_AGAIN_SECONDS)  # all wait for their moments
-        is_closing = any(self._lanes.list_closed())
-        taken = self._window.take(LOOK_AGAIN_SECONDS if is_closing else SETTLE_WITHIN_SECONDS)
+        taken = self._window.take(LOOK_AGAIN_SECONDS if self._lanes.list_closed() else SETTLE_WITHIN_SECONDS)
         now = time.monotonic()
         for lane_id, question, asked in taken:
             self._lanes[lane_id].take_answer(question, asked, now)
-        for lane_id in {lane_id for lane_id, _, _ in taken}:
-            if self._window.is_stopped(lane_id):  # by `ends_the_lane`; what is asked from now on needs another
-                self._stop_lane(self._lanes[lane_id])
+        for lane in [self._lanes[lane_id] for lane_id in {lane_id for lane_id, _, _ in taken}]:
+            lane.answer_seconds = self._window.find_answer_seconds(lane.id)
+            if self._window.is_stopped(lane.id):  # by `ends_the_lane`; what is asked from now on needs another
+                self._stop_lane(lane)
 
     def _hand_in(self, lane: Lane, batch: Batch) -> Iterator[Polled]:
         told = batch.hand_over()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -124,6 +125,25 @@ def test_a_lane_is_quiet_once_the_last_of_it_has_left_or_was_given_up(window: Wi
         window.stop_lane(1)
         assert take_all(window) == [(1, 7, _UNSENT)]
         assert window.is_quiet(1)
+
+
+def test_how_long_answers_take_counts_from_when_they_are_asked_for(window: Window) -> None:
+    gate = Gate()
+    with serve(gate.speak) as server:
+        window.open_lane(1, 1)
+        assert window.find_answer_seconds(1) == math.inf
+        window.add(1, make_requests(f"{server.url}/held", 2))
+        wait_until_held(window, gate, 1)
+        time.sleep(0.2)
+        gate.open()
+        take_all(window)
+        slower = window.find_answer_seconds(1)
+        assert 0.1 < slower < PATIENCE  # the second one was quick, however long it had to wait for the first
+        for _ in range(20):
+            window.add(1, make_requests(server.url, 1))
+            take_all(window)
+        assert window.find_answer_seconds(1) < slower
+        assert window.find_answer_seconds(7) == math.inf
 
 
 def test_an_answer_that_says_stop_ends_its_own_lane_alone(window: Window) -> None:

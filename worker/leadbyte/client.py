@@ -114,6 +114,10 @@ class PollWindow:
         """Whether all that was to be asked in it has left, or was given up."""
         return self._window.is_quiet(lane)
 
+    def find_answer_seconds(self, lane: int) -> float:
+        """How long its last few answers took from when they were asked for, the slower ones; inf: not known."""
+        return self._window.find_answer_seconds(lane)
+
     def stop(self, lane: int) -> None:
         """Ask nothing more in this lane; what was not sent comes back as `Silence.UNSENT`."""
         self._window.stop_lane(lane)

@@ -76,6 +76,7 @@ class Exchange:
 
     def __init__(self) -> None:
         self.lane = self.tag = 0
+        self.left_at = 0.0  # `time.monotonic()`
         self.easy = pycurl.Curl()
         self._head: list[bytes] = []  # line by line
         self._body: list[bytes] = []

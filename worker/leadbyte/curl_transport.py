@@ -88,6 +88,10 @@ class CurlWindow:
         """See `Window`."""
         return self._lanes.is_quiet(lane)
 
+    def find_answer_seconds(self, lane: int) -> float:
+        """See `Window`."""
+        return self._lanes.find_answer_seconds(lane)
+
     def __len__(self) -> int:
         return len(self._lanes)
 
@@ -104,21 +108,22 @@ class CurlWindow:
             self._ended.append((lane, request.tag, NoAnswer(Silence.UNSENT)))
         for lane, request in self._lanes.let_out(now):
             exchange = self._loop.take_spare()
+            exchange.left_at = now
             if exchange.prepare(lane, request, self._timeout_ms):
                 self._loop.start(exchange)
             else:
-                self._note_end(exchange, NoAnswer(Silence.BROKEN))
+                self._note_end(exchange, NoAnswer(Silence.BROKEN), now)
                 self._judge(lane, NoAnswer(Silence.BROKEN))
 
     def _collect(self) -> None:
-        before = len(self._ended)
+        before, now = len(self._ended), time.monotonic()
         for exchange, error in self._loop.collect():
-            self._note_end(exchange, exchange.read_outcome(error))
+            self._note_end(exchange, exchange.read_outcome(error), now)
         for lane, _, asked in self._ended[before:]:
             self._judge(lane, asked)
 
-    def _note_end(self, exchange: Exchange, asked: Asked) -> None:
-        self._lanes.end(exchange.lane)
+    def _note_end(self, exchange: Exchange, asked: Asked, now: float) -> None:
+        self._lanes.end(exchange.lane, now - exchange.left_at)
         self._ended.append((exchange.lane, exchange.tag, asked))
         self._loop.put_back(exchange)
 

@@ -15,6 +15,7 @@ from worker.leadbyte import pace
 from worker.leadbyte.pace import Pace, is_too_late
 from worker.leadbyte.transport import Request
 
+FADES = 0.8  # of how long answers took, with each that was quicker
 _by_moment = attrgetter("send_at")
 
 
@@ -24,6 +25,7 @@ class _Lane:
     pace: Pace = field(default_factory=Pace)
     waiting: deque[Request] = field(default_factory=deque)  # in the order of their moments
     under_way: int = 0
+    answer_seconds: float = math.inf
     untaken: int = 0  # added, and not yet taken by the caller
     is_stopped: bool = False
     is_leaving: bool = False  # to be forgotten once nothing is left to take
@@ -42,6 +44,11 @@ class _Lane:
         self.pace.note_departure(request.send_at, now)
         self.under_way += 1
         return request
+
+    def end_one(self, seconds: float) -> None:
+        self.under_way -= 1
+        known = self.answer_seconds
+        self.answer_seconds = max(seconds, FADES * known) if known < math.inf else seconds
 
     def find_turn(self) -> float:
         return self.pace.find_turn(self.waiting[0].send_at) if self.has_room() else math.inf
@@ -86,6 +93,10 @@ class Lanes:
         """See `Window`."""
         return lane not in self._lanes or not self._lanes[lane].waiting
 
+    def find_answer_seconds(self, lane: int) -> float:
+        """See `Window`."""
+        return self._lanes[lane].answer_seconds if lane in self._lanes else math.inf
+
     def forget(self, lane: int) -> None:
         """Stop it, and drop it once the last of it has been taken; nothing if it is gone already."""
         if lane in self._lanes:
@@ -105,9 +116,9 @@ class Lanes:
             while lane.waiting and (lane.is_stopped or is_too_late(lane.waiting[0].send_at, now)):
                 yield name, lane.waiting.popleft()
 
-    def end(self, lane: int) -> None:
-        """One that was under way has ended."""
-        self._lanes[lane].under_way -= 1
+    def end(self, lane: int, seconds: float) -> None:
+        """One that was under way has ended, so long after it left."""
+        self._lanes[lane].end_one(seconds)
         self._under_way -= 1
 
     def note_taken(self, lane: int) -> None:

@@ -120,6 +120,11 @@ class RequestsWindow:
         with self._lock:
             return self._lanes.is_quiet(lane)
 
+    def find_answer_seconds(self, lane: int) -> float:
+        """See `Window`."""
+        with self._lock:
+            return self._lanes.find_answer_seconds(lane)
+
     def __len__(self) -> int:
         with self._lock:
             return len(self._lanes)
@@ -153,6 +158,7 @@ class RequestsWindow:
                 if self._is_closed:
                     return
                 self._lines.add(line)
+            left_at = time.monotonic()
             asked = self._ask_over(line, request)
         must_stop = True  # where the caller's judgement fails, nothing more is sent
         try:
@@ -160,7 +166,7 @@ class RequestsWindow:
         finally:
             with self._lock:
                 self._lines.discard(line)
-                self._lanes.end(lane)
+                self._lanes.end(lane, time.monotonic() - left_at)
                 if must_stop:
                     self._lanes.stop(lane)
                 self._note_end(lane, request, asked)

@@ -77,6 +77,9 @@ class Window(Protocol):
     def is_quiet(self, lane: int) -> bool:
         """Whether all that was added to it has left, or was given up."""
 
+    def find_answer_seconds(self, lane: int) -> float:
+        """How long its last few answers took from when they were asked for, the slower ones; inf: not known."""
+
     def __len__(self) -> int:
         """Requests added and not yet taken."""
 
