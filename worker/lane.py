@@ -42,11 +42,14 @@ class Lane:
         """Leads still to be answered."""
         return sum(len(batch.unanswered) for batch in self.batches.values())
 
-    def find_wanted(self) -> Wanted | None:
-        """Moments for those that wait and could leave in time, and for more if they had permits; None: not now."""
+    def find_wanted(self, *, with_permits: bool = True) -> Wanted | None:
+        """Moments for those that wait and could leave in time, and for more if they had permits; None: not now.
+
+        `with_permits`: not while a settlement is under way, which says how many permits its batch keeps.
+        """
         room, permits = self._count_room(), self.count_permits()
         requests = max(0, min(room, self._count_waiting()))
-        lacking = max(0, min(self._count_waiting() - requests, self.account.concurrency - permits))
+        lacking = max(0, min(self._count_waiting() - requests, self.account.concurrency - permits)) * with_permits
         # Of those that may have a moment before they have a permit, half are there still: that is soon enough.
         is_enough = 2 * room < self._count_turns() - permits
         if not lacking and (is_enough or not requests):

@@ -178,7 +178,7 @@ class _Run:
         for lane in self._lanes.list_open():
             if self._find_lane(lane.account) is not None:
                 lane.give_up_waiting(overdue_only=True)
-                wanted = lane.find_wanted()
+                wanted = lane.find_wanted(with_permits=not self._settling)
                 if wanted is not None and self._reserver.may_reserve(lane.account):
                     self._reserve(lane, wanted)
 
