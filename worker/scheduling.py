@@ -110,14 +110,30 @@ def _match_pauses(connection: Connection, configured: Collection[str]) -> None:
         log.info("account_resumed", account=account)
 
 
+class Seldom:
+    """Says yes when it is called, and then not again before so many seconds are over."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._at = seconds, 0.0
+
+    def __call__(self) -> bool:
+        """Whether the last yes was long enough ago."""
+        now = time.monotonic()
+        if now < self._at:
+            return False
+        self._at = now + self._seconds
+        return True
+
+
 class PollTurn:
-    """One turn of polling in one process: how long it may go on, and when a hint to persist is worth sending."""
+    """One turn of polling in one process: how long it may go on, and when a hint to others is worth sending."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._until = time.monotonic() + SLICE_SECONDS
         self._look_at = time.monotonic() + LOOK_EVERY_SECONDS
-        self._persist_at = 0.0
+        # One persists all that waits, however many batches that is; one goes on with all accounts, as they become free.
+        self.may_hint_at_persisting, self.may_hint_at_going_on = Seldom(LOOK_EVERY_SECONDS), Seldom(LOOK_EVERY_SECONDS)
 
     def may_go_on(self) -> bool:
         """False once the slice is over, or answers have waited for a process to persist them: all may be polling."""
@@ -134,14 +150,6 @@ class PollTurn:
         except DatabaseUnavailable:
             return True  # nothing can be claimed either; what is under way is settled when Postgres is back
         return backlog.waited > (LONGEST_WAIT_ATTENDED if backlog.is_attempted else LONGEST_WAIT)
-
-    def may_hint_at_persisting(self) -> bool:
-        """Whether the last hint was long enough ago: one persists all that waits, however many batches that is."""
-        now = time.monotonic()
-        if now < self._persist_at:
-            return False
-        self._persist_at = now + LOOK_EVERY_SECONDS
-        return True
 
     def is_over(self) -> bool:
         """Whether it has ended before the work: the next turn can go on with what is left at once."""

@@ -97,7 +97,12 @@ def schedule() -> str:
 def poll() -> str:
     """Claim and poll batches of due leads of all accounts, while there are any and the slice lasts."""
     total, turn = Polled(), PollTurn(runtime.open_process_engine())
-    for polled in poll_while_due(runtime.make_poller(), turn.may_go_on, lambda: _hint(poll)):
+
+    def let_another_go_on() -> None:
+        if turn.may_hint_at_going_on():
+            _hint(poll)
+
+    for polled in poll_while_due(runtime.make_poller(), turn.may_go_on, let_another_go_on):
         total += polled
         if polled.journalled and turn.may_hint_at_persisting():
             _hint(persist)

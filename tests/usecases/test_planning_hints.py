@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine
 
 from worker import operations
-from worker.scheduling import MOST_POLL_HINTS, Hints, plan_hints
+from worker.scheduling import MOST_POLL_HINTS, Hints, PollTurn, Seldom, plan_hints
 from worker.store.accounts import PauseKind, pause_account
 from worker.store.db import read_clock, transaction
 from worker.store.ticks import read_last
@@ -202,3 +202,14 @@ def test_redriving_a_parked_lead_makes_it_due_and_forgets_why_it_was_parked(engi
     assert sql("select from_state, to_state, cause from reporting.events where from_state is not null") == [
         ("queued", "queued", "redriven by an operator")
     ]
+
+
+def test_a_turn_hints_at_others_seldom_however_many_accounts_it_hands_over(engine: Engine) -> None:
+    turn = PollTurn(engine)
+    assert [turn.may_hint_at_going_on() for _ in range(50)] == [True] + [False] * 49
+    assert turn.may_hint_at_persisting()  # which is another matter
+
+
+def test_a_hint_is_worth_sending_again_after_a_while() -> None:
+    now_and_then, always = Seldom(3600.0), Seldom(0.0)
+    assert [now_and_then(), now_and_then(), always(), always()] == [True, False, True, True]
