@@ -189,9 +189,9 @@ def test_a_lane_that_is_closed_is_to_be_handed_over_once() -> None:
 def test_an_account_can_be_handed_over_once_it_has_a_permit_for_another_process() -> None:
     batch = open_batch(1, 4, permits=4, with_moment=4)
     lane = open_lane(batch)
-    assert not lane.has_permits_to_spare()
+    assert not lane.leaves_permits()
     answer(lane, batch, 1)
-    assert lane.has_permits_to_spare()
+    assert lane.leaves_permits()
 
 
 def test_a_lane_lacks_permits_as_long_as_its_account_may_have_more_of_them() -> None:
@@ -201,6 +201,11 @@ def test_a_lane_lacks_permits_as_long_as_its_account_may_have_more_of_them() -> 
     lane.take_permits(wanted, 3)
     assert lane.count_permits() == 4
     assert lane.find_wanted() == Wanted(4, 0, 1)
+
+
+def test_no_permit_is_wanted_while_a_settlement_says_how_many_are_kept() -> None:
+    lane = open_lane(open_batch(1, 20, permits=1))
+    assert lane.find_wanted(with_permits=False) == Wanted(1, 0, 1)
 
 
 def test_a_lane_whose_permits_are_enough_lacks_none() -> None:

@@ -9,35 +9,42 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable, Iterable
+from datetime import timedelta
 
 import structlog
+from sqlalchemy import Connection
 
 from worker.accounts import Account
 from worker.asking import Batch
 from worker.clock import read_sleepless
-from worker.errors import DatabaseUnavailable
+from worker.errors import LeadResolverError
 from worker.lane import Lane
+from worker.leadbyte.client import PollWindow
 from worker.permits import PermitKeeper
 from worker.poller import Poller
 from worker.reserving import find_budget
 from worker.store.claims import Claimant, claim_due_leads
 from worker.store.db import read_clock, transaction
-from worker.store.handing_over import hand_over
+from worker.store.handing_over import hand_over, keep_distance
 
 log = structlog.get_logger(__name__)
 
 # How soon to look again at an account that had nothing to claim, while requests of others are under way.
 CLAIM_AGAIN_SECONDS = 0.25
+AFTER_A_FAULT_SECONDS = 1.0
+_BOUND = timedelta(seconds=5)  # of handing over, which others wait for no longer than for our permits to lapse
 _NAME_BITS = 63  # of a run: a bigint that no other run under way has
 
 
 class Claimer:
-    """Claims on behalf of one run of polling, and keeps its permits."""
+    """Claims on behalf of one run of polling, keeps its permits, and hands its accounts over; `window` is the run's."""
 
-    def __init__(self, poller: Poller) -> None:
-        self._poller = poller
+    def __init__(self, poller: Poller, window: PollWindow) -> None:
+        self._poller, self._window = poller, window
         self._keeper = PermitKeeper(poller.engine, poller.client.timeout_seconds)
         self._again_at: dict[str, float] = {}
+        self._hand_over_again_at: dict[int, float] = {}
         self._run = random.getrandbits(_NAME_BITS)
 
     def may_claim(self, account: Account) -> bool:
@@ -74,15 +81,50 @@ class Claimer:
         """The batch's claim has ended."""
         self._keeper.drop(batch.claim.id)
 
-    def hand_over(self, lane: Lane) -> None:
-        """Nothing more leaves in this lane: another run may ask about its account's leads."""
-        account = lane.account
-        try:
-            with transaction(self._poller.engine) as connection:
-                hand_over(connection, account.name, find_budget(account), lane.batches, read_clock(connection))
-        except DatabaseUnavailable as error:  # then another may when the lane's last answer is settled
-            log.warning("account_not_handed_over", account=account.name, error=str(error))
+    def keep_distance(self, lane: Lane) -> None:
+        """Before the lane's last claim is settled: if its last request left late, no other may leave soon after it."""
+        free_at = None if lane.batches else self._window.find_overrun(lane.id)
+        if free_at is not None:
+            self._try("distance_not_kept", lane, lambda connection: self._keep_distance(connection, lane, free_at))
 
-    def close(self) -> None:
-        """Keep no permits any more."""
+    def may_hand_over(self, lane: Lane) -> bool:
+        """Whether all that was to be asked in this lane has left, and another run could ask something."""
+        return (
+            self._window.is_quiet(lane.id)
+            and lane.leaves_permits()
+            and time.monotonic() >= self._hand_over_again_at.get(lane.id, 0.0)
+        )
+
+    def hand_over(self, lane: Lane) -> bool:
+        """Nothing more leaves in this lane: another run may ask about its account's leads. False: not yet."""
+        free_at = self._window.find_overrun(lane.id)
+
+        def do(connection: Connection) -> None:
+            if free_at is not None:
+                self._keep_distance(connection, lane, free_at)
+            hand_over(connection, lane.batches)
+
+        is_done = self._try("account_not_handed_over", lane, do)
+        if not is_done:
+            self._hand_over_again_at[lane.id] = time.monotonic() + AFTER_A_FAULT_SECONDS
+        return is_done
+
+    def close(self, lanes: Iterable[Lane]) -> None:
+        """Keep no permits any more; these lanes were cut off by an error, and their accounts are anybody's."""
         self._keeper.close()
+        for lane in lanes:
+            if not self.hand_over(lane):
+                break  # Postgres is away; others may when our permits have lapsed
+
+    def _keep_distance(self, connection: Connection, lane: Lane, free_at: float) -> None:
+        wait = timedelta(seconds=max(0.0, free_at - time.monotonic()))
+        keep_distance(connection, lane.account.name, read_clock(connection), wait)
+
+    def _try(self, event: str, lane: Lane, do: Callable[[Connection], None]) -> bool:
+        try:
+            with transaction(self._poller.engine, _BOUND) as connection:
+                do(connection)
+        except LeadResolverError as error:
+            log.warning(event, account=lane.account.name, error=str(error))
+            return False
+        return True

@@ -49,7 +49,8 @@ class Lane:
         """
         room, permits = self._count_room(), self.count_permits()
         requests = max(0, min(room, self._count_waiting()))
-        lacking = max(0, min(self._count_waiting() - requests, self.account.concurrency - permits)) * with_permits
+        most_more = self.account.concurrency - permits if with_permits else 0
+        lacking = max(0, min(self._count_waiting() - requests, most_more))
         # Of those that may have a moment before they have a permit, half are there still: that is soon enough.
         is_enough = 2 * room < self._count_turns() - permits
         if not lacking and (is_enough or not requests):
@@ -60,8 +61,8 @@ class Lane:
         """So many of those that were lacking."""
         self.batches[wanted.claim].permits += permits
 
-    def has_permits_to_spare(self) -> bool:
-        """Whether another process could ask something while our last answers are waited for."""
+    def leaves_permits(self) -> bool:
+        """Whether others could ask something while our last answers are waited for, if LeadByte bears all it may."""
         return self.count_unanswered() < self.account.concurrency
 
     def count_spare_room(self) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from worker.accounts import Account
 from worker.asking import SETTLE_WITHIN_SECONDS, Batch, ends_the_lane, tell_of_account
@@ -54,9 +54,7 @@ def poll_account(poller: Poller, account: Account) -> Polled | None:
     """Poll one batch of the account's due leads; None if nothing could be claimed."""
     run = _Run(poller, [account], lambda: False, lambda: None)
     try:
-        if not run.claim(account):
-            return None
-        return sum(run.drain(), start=Polled())
+        return sum(run.drain(), start=Polled()) if run.claim(account) else None
     finally:
         run.close()
 
@@ -65,20 +63,21 @@ class _Run:
     """The lanes under way in this process, and the threads that settle their answers and keep their permits."""
 
     def __init__(self, poller: Poller, accounts: Sequence[Account], may_go_on: Ask, on_handed_over: Tell) -> None:
-        self._poller, self._accounts, self._may_go_on = poller, list(accounts), may_go_on
+        self._poller, self._may_go_on = poller, may_go_on
+        self._accounts = {account.name: account for account in accounts}
         self._on_handed_over = on_handed_over
         self._window = poller.client.open_window(ends_the_lane)
         self._settling = SettlingThread(poller.settle)
         self._lanes = Lanes()
         self._reserver = Reserver(poller.engine)
-        self._claimer = Claimer(poller)
+        self._claimer = Claimer(poller, self._window)
         self._over_at: float | None = None
 
     def close(self) -> None:
         """Forget what is still under way; nothing is, unless an error ended the run."""
         self._window.close()
         self._settling.close()
-        self._claimer.close()
+        self._claimer.close(self._lanes)
 
     def poll_all(self) -> Iterator[Polled]:
         """Keep the window full until nothing is due."""
@@ -90,7 +89,7 @@ class _Run:
 
     def poll_suspects(self) -> Iterator[Polled]:
         """Leads that may have killed their workers, each alone."""
-        for account in self._accounts:
+        for account in self._accounts.values():
             for _ in range(SUSPECTS_A_TURN):
                 if not self._may_go_on() or not self.claim(account, suspects=True):
                     break
@@ -133,16 +132,18 @@ class _Run:
                 if batch.is_ripe(is_awaited=not self._lanes.is_open(lane)):
                     yield from self._hand_in(lane, batch)
         for lane in self._lanes.list_closed():
-            if self._window.is_quiet(lane.id) and lane.has_permits_to_spare():
+            if self._claimer.have_lapsed(lane):
+                self._stop_lane(lane)
+            elif self._claimer.may_hand_over(lane):
                 yield from self._hand_over(lane)
         yield from self._take_settled()
 
-    def _fill_window(self, fillable: Sequence[Account]) -> None:
+    def _fill_window(self, fillable: Mapping[str, Account]) -> None:
         for lane in self._lanes.list_open():
-            if lane.account not in fillable:  # its turn is over: nothing more leaves but what has its moment
+            if lane.account.name not in fillable:  # its turn is over: nothing more leaves but what has its moment
                 self._lanes.close(lane)
                 lane.give_up_waiting()
-        for account in fillable:
+        for account in fillable.values():
             # With nothing under way there is nobody to wait for: what had no permit free a moment ago has one now.
             is_time = not self._is_busy() or self._claimer.may_claim(account)
             ours = self._find_lane(account)
@@ -156,14 +157,14 @@ class _Run:
             if not self._is_busy():
                 raise  # else the answers under way are waited for, and Postgres with them
 
-    def _list_fillable(self) -> list[Account]:
+    def _list_fillable(self) -> Mapping[str, Account]:
         """All accounts until the turn is over; then those of which nothing is awaited: one that hangs holds up none."""
         if self._over_at is None:
             if self._may_go_on():
                 return self._accounts
             self._over_at = time.monotonic()
         awaited = self._lanes.list_awaited(self._over_at)
-        return [account for account in self._accounts if account.name not in awaited] if awaited else []
+        return {name: self._accounts[name] for name in self._accounts.keys() - awaited} if awaited else {}
 
     def _find_lane(self, account: Account) -> Lane | None:
         """The account's open lane; one whose permits have lapsed is stopped instead."""
@@ -201,8 +202,8 @@ class _Run:
     def _take_answers(self) -> None:
         if not len(self._window):
             time.sleep(RESERVE_AGAIN_SECONDS)  # all wait for their moments
-        taken = self._window.take(LOOK_AGAIN_SECONDS if self._lanes.list_closed() else SETTLE_WITHIN_SECONDS)
-        now = time.monotonic()
+        is_closing = not all(self._window.is_quiet(lane.id) for lane in self._lanes.list_closed())
+        taken, now = self._window.take(LOOK_AGAIN_SECONDS if is_closing else SETTLE_WITHIN_SECONDS), time.monotonic()
         for lane_id, question, asked in taken:
             self._lanes[lane_id].take_answer(question, asked, now)
         for lane in [self._lanes[lane_id] for lane_id in {lane_id for lane_id, _, _ in taken}]:
@@ -211,8 +212,9 @@ class _Run:
                 self._stop_lane(lane)
 
     def _hand_in(self, lane: Lane, batch: Batch) -> Iterator[Polled]:
-        told = batch.hand_over()
-        self._settling.hand_in(Share(lane, batch, told, lane.release(batch)))
+        told, release = batch.hand_over(), lane.release(batch)
+        self._claimer.keep_distance(lane)
+        self._settling.hand_in(Share(lane, batch, told, release))
         if not lane.batches:
             self._window.forget(lane.id)
             self._lanes.forget(lane)
@@ -227,24 +229,22 @@ class _Run:
             if batch.told and not batch.troubles:
                 yield from self._hand_in(lane, batch)
         yield from self._take_settled(at_most_left=0)  # what was not asked about is due again for whoever comes
-        self._lanes.note_handed_over(lane)
-        self._claimer.hand_over(lane)
-        self._on_handed_over()
+        if self._claimer.hand_over(lane):
+            self._lanes.note_handed_over(lane)
+            self._on_handed_over()
 
     def _take_settled(self, at_most_left: int = MOST_HANDED_IN) -> Iterator[Polled]:
         for share, settled in self._settling.take_settled(at_most_left):
-            account = share.lane.account
-            self._claimer.note_settled(account)
+            self._claimer.note_settled(share.lane.account)
             if not share.release.left:
                 self._claimer.drop(share.batch)
-            if settled.is_paused and (open_lane := self._lanes.find_open(account)) is not None:
-                self._stop_lane(open_lane)
-            if settled.has_lost_permits:
-                self._stop_lane(share.lane)
+            for lane in self._lanes:
+                if (settled.is_paused or settled.has_lost_permits) and lane.account is share.lane.account:
+                    self._stop_lane(lane)
             yield settled.polled
 
     def _stop_lane(self, lane: Lane) -> None:
         """Send nothing more in this lane; what is asked of its account from now on needs another."""
-        if self._lanes.close(lane):
-            self._window.stop(lane.id)
-            lane.give_up_waiting()
+        self._lanes.close(lane)
+        self._window.stop(lane.id)
+        lane.give_up_waiting()

@@ -111,7 +111,7 @@ def _match_pauses(connection: Connection, configured: Collection[str]) -> None:
 
 
 class Seldom:
-    """Says yes when it is called, and then not again before so many seconds are over."""
+    """Says yes when it is called, and then not again before so many seconds are over, or it is put off for longer."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds, self._at = seconds, 0.0
@@ -123,6 +123,10 @@ class Seldom:
             return False
         self._at = now + self._seconds
         return True
+
+    def put_off(self, seconds: float) -> None:
+        """Say yes no more for so long from now."""
+        self._at = time.monotonic() + seconds
 
 
 class PollTurn:

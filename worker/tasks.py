@@ -15,14 +15,13 @@ from typing import Any, TypeVar
 import structlog
 from celery import Task
 from celery.exceptions import Reject
-from kombu.exceptions import OperationalError as BrokerError
-from redis.exceptions import RedisError
 
 from worker import runtime
 from worker.accounts import choose_account
 from worker.celery_app import app
 from worker.errors import DatabaseUnavailable, LeadResolverError, SettingsError
 from worker.following import follow_up
+from worker.hinting import hint, hint_seldom
 from worker.intake import Submission, track
 from worker.learning import recompute_schedules
 from worker.logs import describe_exception
@@ -80,15 +79,15 @@ def schedule() -> str:
         None if recheck is None else Rechecks(recheck, rates),
     )
     for _ in range(hints.polls):
-        _hint(poll)
+        hint(poll)
     if hints.persist:
-        _hint(persist)
+        hint(persist)
     if hints.sweep:
-        _hint(sweep_leases)
+        hint(sweep_leases)
     if hints.actions:
-        _hint(send_actions)
+        hint(send_actions)
     if hints.learn:
-        _hint(learn)
+        hint(learn)
     return f"due:{hints.due} polls:{hints.polls}"
 
 
@@ -99,17 +98,16 @@ def poll() -> str:
     total, turn = Polled(), PollTurn(runtime.open_process_engine())
 
     def let_another_go_on() -> None:
-        if turn.may_hint_at_going_on():
-            _hint(poll)
+        hint_seldom(poll, turn.may_hint_at_going_on)
 
     for polled in poll_while_due(runtime.make_poller(), turn.may_go_on, let_another_go_on):
         total += polled
-        if polled.journalled and turn.may_hint_at_persisting():
-            _hint(persist)
+        if polled.journalled:
+            hint_seldom(persist, turn.may_hint_at_persisting)
     if total.journalled:
-        _hint(persist)
+        hint(persist)
     if turn.is_over():
-        _hint(poll)  # there may be due work left, and nobody else has permits for it
+        hint(poll)  # there may be due work left, and nobody else has permits for it
     return (
         f"polled:{total.polled} final:{total.final} waiting:{total.waiting} "
         f"failed:{total.failed} abandoned:{total.abandoned}"
@@ -130,10 +128,10 @@ def sweep_leases() -> str:
     """Take back what dead workers held, leads and replies; then, once a minute, act on held leads by rule."""
     done = sweep(runtime.open_process_engine(), runtime.read_recheck(), load_settings().keep_replies)
     if done.replies_wait:
-        _hint(persist)
+        hint(persist)
     asked = apply_policies(runtime.open_process_engine(), runtime.read_accounts())
     if asked:
-        _hint(send_actions)
+        hint(send_actions)
     return " ".join(
         [f"rescued:{done.leads} parked:{done.parked}", *(f"{kind}:{n}" for kind, n in sorted(asked.items()))]
     )
@@ -214,7 +212,7 @@ def request_action(
     counts = Counter(one.outcome for one in done)
     if counts["refused"]:
         log.warning("actions_refused", account=name, refused=counts["refused"])
-    _hint(send_actions)
+    hint(send_actions)
     return f"requested:{counts['requested']} already:{counts['already requested']} refused:{counts['refused']}"
 
 
@@ -240,11 +238,3 @@ def _send_in_turns(sender: Sender) -> Iterator[Counter[str]]:
             yield states
             if not states["unsure"]:
                 accounts.append(account)
-
-
-def _hint(task: Task[..., Any]) -> None:
-    """Send a hint, if Redis takes it; if not, the next tick sends another."""
-    try:
-        task.apply_async()
-    except (BrokerError, RedisError, OSError) as error:
-        log.warning("hint_not_sent", task=task.name, error=type(error).__name__)

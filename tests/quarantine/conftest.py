@@ -57,7 +57,7 @@ def tasks(stage: Stage, database_url: str, monkeypatch: pytest.MonkeyPatch) -> I
     # Late: importing it reads the settings.
     from worker import tasks
 
-    monkeypatch.setattr(tasks, "_hint", lambda _task: None)  # nobody listens at that Redis
+    monkeypatch.setattr(tasks, "hint", lambda _task: None)  # nobody listens at that Redis
     yield tasks
     runtime.open_process_engine().dispose()
     runtime._open_engine.cache_clear()

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
-from worker.store.budget import Budget
 from worker.store.claims import Claim
 from worker.store.db import read_clock, transaction
-from worker.store.handing_over import hand_over
+from worker.store.handing_over import hand_over, keep_distance
 
 Sql = Callable[..., list[tuple[Any, ...]]]
 Take = Callable[..., Claim | None]
 
 OURS, ANOTHER = 1, 2
-RATE = 2.0
 
 
 @pytest.fixture(autouse=True)
@@ -27,14 +25,12 @@ def _due_leads(make_due: Callable[..., None]) -> None:
 
 
 @pytest.fixture
-def give(engine: Engine) -> Callable[..., datetime]:
-    """Hands these claims' account over; returns when, by the database's clock."""
+def give(engine: Engine) -> Callable[..., None]:
+    """Hands these claims' account over."""
 
-    def do(*claims: Claim) -> datetime:
+    def do(*claims: Claim) -> None:
         with transaction(engine) as connection:
-            now = read_clock(connection)
-            hand_over(connection, "acme", Budget(RATE, 50), [claim.id for claim in claims], now)
-        return now
+            hand_over(connection, [claim.id for claim in claims])
 
     return do
 
@@ -63,14 +59,14 @@ def test_other_accounts_are_anybodys(claim: Take, make_due: Callable[..., None])
     take(claim, ANOTHER, account="other")
 
 
-def test_an_account_that_was_handed_over_is_the_next_runs(claim: Take, give: Callable[..., datetime]) -> None:
+def test_an_account_that_was_handed_over_is_the_next_runs(claim: Take, give: Callable[..., None]) -> None:
     ours = take(claim, OURS)
     give(ours)
     assert take(claim, ANOTHER, concurrency=6).permits == 2  # the others are in use until our answers have come
     assert claim(run=OURS) is None
 
 
-def test_an_account_is_handed_over_by_the_last_claim_that_sends(claim: Take, give: Callable[..., datetime]) -> None:
+def test_an_account_is_handed_over_by_the_last_claim_that_sends(claim: Take, give: Callable[..., None]) -> None:
     first, second = take(claim, OURS), take(claim, OURS)
     give(first)
     assert claim(run=ANOTHER) is None
@@ -85,20 +81,10 @@ def test_a_run_that_died_keeps_nobody_waiting_longer_than_its_permits_last(claim
     take(claim, ANOTHER)
 
 
-def test_the_next_run_keeps_its_distance_from_requests_that_left_late(
-    claim: Take, give: Callable[..., datetime], sql: Sql
-) -> None:
-    ours = take(claim, OURS)
-    sql("update resolver.accounts set next_slot_at = clock_timestamp() - interval '1 s'")
-    handed_over_at = give(ours)
-    (next_slot_at,) = sql("select next_slot_at from resolver.accounts")[0]
-    assert next_slot_at - handed_over_at == timedelta(seconds=1 / RATE)
-
-
-def test_handing_over_gives_no_moment_up_that_was_reserved(
-    claim: Take, give: Callable[..., datetime], sql: Sql
-) -> None:
-    ours = take(claim, OURS)
-    ahead = sql("update resolver.accounts set next_slot_at = clock_timestamp() + interval '4 s' returning next_slot_at")
-    give(ours)
-    assert sql("select next_slot_at from resolver.accounts") == ahead
+@pytest.mark.parametrize(("ahead", "left"), [(-1, 2), (1, 2), (4, 4)])
+def test_nothing_leaves_soon_after_a_request_that_left_late(engine: Engine, sql: Sql, ahead: int, left: int) -> None:
+    with transaction(engine) as connection:
+        now = read_clock(connection)
+        sql("update resolver.accounts set next_slot_at = %s", now + timedelta(seconds=ahead))
+        keep_distance(connection, "acme", now, timedelta(seconds=2))
+    assert sql("select next_slot_at from resolver.accounts") == [(now + timedelta(seconds=left),)]

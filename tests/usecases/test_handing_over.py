@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
+from worker import claiming
+from worker.errors import DatabaseUnavailable, LeadResolverError
 from worker.poller import Poller
 from worker.polling import poll_while_due
 from worker.sandbox import SandboxClient, SandboxSettings, running_sandbox
 from worker.settlement import Polled
+from worker.store.handing_over import hand_over
 
 Sql = Callable[..., list[tuple[Any, ...]]]
 
@@ -53,34 +58,108 @@ def test_another_process_goes_on_while_the_last_answers_are_waited_for(
     assert sql("select count(*) from resolver.claims") == [(0,)]
 
 
-def test_nobody_else_asks_while_one_does(
+def test_nobody_else_asks_while_one_does_however_much_is_due(
     make_other: Callable[[], Poller], make_due: Callable[..., None], box: SandboxClient
 ) -> None:
-    make_due("sandbox-slow-#", 2)
+    make_due("sandbox-slow-#", 2)  # half of the permits
     others: list[Polled] = []
 
     def let_others_try() -> bool:
-        if box.calls()["by_kind"].get("poll"):
+        if box.calls()["by_kind"].get("poll") and not others:
+            make_due("sandbox-approved-#", 10)
             others.append(poll_all(make_other()))
+            return False  # what is due now is not for us to claim either
         return True
 
     assert sum(poll_while_due(make_other(), let_others_try), start=Polled()).polled == 2
-    assert others
-    assert sum(others, start=Polled()) == Polled()
-    assert box.calls()["by_kind"]["poll"] == 2
+    assert others == [Polled()]
+    assert poll_all(make_other()).polled >= 10
 
 
-def test_what_waits_for_a_moment_at_the_turns_end_is_due_again_and_pays_nothing(
+def test_a_run_that_ends_by_an_error_leaves_its_account_to_others(
+    make_other: Callable[[], Poller], make_due: Callable[..., None]
+) -> None:
+    make_due("sandbox-slow-#", 2)
+    make_due("sandbox-approved-#", 10)
+    looks = iter([True])
+
+    def fail() -> bool:
+        if next(looks, False):
+            return True
+        raise LeadResolverError("planted")
+
+    with pytest.raises(LeadResolverError, match="planted"):
+        list(poll_while_due(replace(make_other(), batch_size=2), fail))
+    assert poll_all(make_other()).polled >= 8
+
+
+def test_an_account_that_could_not_be_handed_over_is_tried_again_and_announced_once(
+    make_other: Callable[[], Poller], make_due: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claiming, "AFTER_A_FAULT_SECONDS", 0.1)
+    tries: list[int] = []
+
+    def fail_once(connection: Connection, claims: Collection[int]) -> None:
+        tries.append(1)
+        if len(tries) == 1:
+            raise DatabaseUnavailable("planted")
+        hand_over(connection, claims)
+
+    monkeypatch.setattr(claiming, "hand_over", fail_once)
+    make_due("sandbox-slow-#", 3)
+    announced: list[int] = []
+    assert poll_one_turn(make_other(), lambda: announced.append(len(tries))).polled == 3
+    assert announced == [2]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "goes_on"),
+    [("sandbox-approved-#", True), ("sandbox-approved-#", False), ("sandbox-slow-#", False)],
+    ids=["nothing else was due", "the turn was over", "answers are awaited"],
+)
+def test_nobody_comes_too_soon_after_a_request_that_left_late(
+    make_other: Callable[[], Poller], make_due: Callable[..., None], box: SandboxClient, pattern: str, *, goes_on: bool
+) -> None:
+    gap = 0.28  # the second moment is reserved with the first, and comes after a first look at the answers
+    poller = make_other()
+    slow = replace(poller, accounts={"sandbox": replace(poller.accounts["sandbox"], requests_per_second=1 / gap)})
+    pauses = iter([0.0, 2 * gap])  # over libcurl, the second request leaves that much later
+
+    def hold_up() -> bool:
+        pause = next(pauses, None)
+        time.sleep(pause or 0.0)
+        return goes_on or pause == 0.0
+
+    def let_another_come() -> None:
+        if not others:
+            make_due("sandbox-rejected-5-#", 1)
+            others.append(poll_all(slow))
+
+    others: list[Polled] = []
+    make_due(pattern, 2)
+    list(poll_while_due(slow, hold_up, let_another_come))
+    let_another_come()
+    instants = [at for at, _, _ in box.calls(instants=True)["instants"]]
+    assert len(instants) >= 3
+    assert instants[2] - instants[1] > 0.9 * gap
+
+
+def test_what_waits_for_a_moment_at_the_turns_end_is_due_as_before_and_pays_nothing(
     make_other: Callable[[], Poller], make_due: Callable[..., None], sql: Sql
 ) -> None:
     make_due("sandbox-approved-#", 20)
+    sql("update resolver.watches set crashes = 1, last_note = 'as before'")
+    before: dict[Any, Any] = dict(sql("select lead_id, next_poll_at from resolver.watches"))
     poller = make_other()
     slow = replace(poller.accounts["sandbox"], requests_per_second=5.0)
     polled = poll_one_turn(replace(poller, accounts={"sandbox": slow}))
     assert 0 < polled.polled < 20
     assert (polled.failed, polled.lost) == (0, 0)
-    waiting = sql("""
-        select count(*), sum(polls), sum(failures), count(claim_id) from resolver.watches
+    waiting = sql("select lead_id, next_poll_at from resolver.watches where next_poll_at <= clock_timestamp()")
+    assert waiting
+    assert dict(waiting).items() <= before.items()
+    counters = sql("""
+        select distinct polls, failures, crashes, last_note, claim_id from resolver.watches
         where next_poll_at <= clock_timestamp()
     """)
-    assert waiting == [(20 - polled.polled, 0, 0, 0)]
+    assert counters == [(0, 0, 1, "as before", None)]

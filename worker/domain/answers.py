@@ -19,7 +19,7 @@ class Silence(StrEnum):
     BROKEN = "answer broke off or was no HTTP"
     TOO_LARGE = "answer was larger than the cap"
     ENCODING = "answer used an encoding we did not ask for"
-    UNSENT = "not asked: the requests before it took too long"
+    UNSENT = "not asked this time"
 
 
 class Answer(Struct, frozen=True, gc=False):

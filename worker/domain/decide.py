@@ -69,8 +69,9 @@ def decide_step(lead: PolledLead, reading: Reading, now: datetime, policy: Polic
     if reading.meaning in {Meaning.THROTTLED, Meaning.REFUSED, Meaning.UNASKED}:
         # Not the lead's affair (for the first two the account is paused): none of its counters move. It makes room,
         # though, lest the next probe be about it again, should the trouble be its own after all.
-        again_at = now if reading.meaning is Meaning.UNASKED else now + MAKE_ROOM
-        return Step(again_at, not_found_since=lead.not_found_since, told_digest=lead.told_digest, note=reading.reason)
+        is_unasked = reading.meaning is Meaning.UNASKED
+        again_at, note = (now, "") if is_unasked else (now + MAKE_ROOM, reading.reason)
+        return Step(again_at, not_found_since=lead.not_found_since, told_digest=lead.told_digest, note=note)
     if lead.state in FINAL:
         return _step_after_recheck(lead, reading, now, chance)
     if reading.meaning is Meaning.FAILED:

@@ -114,6 +114,10 @@ class PollWindow:
         """Whether all that was to be asked in it has left, or was given up."""
         return self._window.is_quiet(lane)
 
+    def find_overrun(self, lane: int) -> float | None:
+        """The last of it that left was late: from this `time.monotonic()` on others may leave; None: it was in time."""
+        return self._window.find_overrun(lane)
+
     def find_answer_seconds(self, lane: int) -> float:
         """How long its last few answers took from when they were asked for, the slower ones; inf: not known."""
         return self._window.find_answer_seconds(lane)

@@ -88,6 +88,10 @@ class CurlWindow:
         """See `Window`."""
         return self._lanes.is_quiet(lane)
 
+    def find_overrun(self, lane: int) -> float | None:
+        """See `Window`."""
+        return self._lanes.find_overrun(lane)
+
     def find_answer_seconds(self, lane: int) -> float:
         """See `Window`."""
         return self._lanes.find_answer_seconds(lane)

@@ -26,6 +26,7 @@ class _Lane:
     waiting: deque[Request] = field(default_factory=deque)  # in the order of their moments
     under_way: int = 0
     answer_seconds: float = math.inf
+    last_moment: float = -math.inf  # of those that have left
     untaken: int = 0  # added, and not yet taken by the caller
     is_stopped: bool = False
     is_leaving: bool = False  # to be forgotten once nothing is left to take
@@ -42,6 +43,7 @@ class _Lane:
     def let_one_out(self, now: float) -> Request:
         request = self.waiting.popleft()
         self.pace.note_departure(request.send_at, now)
+        self.last_moment = request.send_at
         self.under_way += 1
         return request
 
@@ -92,6 +94,14 @@ class Lanes:
     def is_quiet(self, lane: int) -> bool:
         """See `Window`."""
         return lane not in self._lanes or not self._lanes[lane].waiting
+
+    def find_overrun(self, lane: int) -> float | None:
+        """See `Window`."""
+        if lane not in self._lanes:
+            return None
+        its = self._lanes[lane]
+        planned, possible = its.last_moment + its.pace.gap_seconds, its.pace.find_next_turn()
+        return possible if possible > planned else None
 
     def find_answer_seconds(self, lane: int) -> float:
         """See `Window`."""

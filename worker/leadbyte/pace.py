@@ -14,8 +14,8 @@ LATEST_SECONDS = 1.0
 # of hundreds a second down.
 SLACK_SECONDS = 0.01
 # Of the budget's gap, the least that two leave apart: those that were held up come back to their moments in time.
-# `worker.store.budget.ROOM_FOR_JITTER` pays for both, and a little of it is left for the way to LeadByte: in no second
-# more leave than (1 + SLACK_SECONDS) * ROOM_FOR_JITTER / LEAST_OF_GAP of the budget, which is less than all of it.
+# `worker.store.budget.ROOM_FOR_JITTER` pays for both, and a little of it is left for the way to LeadByte: in any
+# second (1 + SLACK_SECONDS) * ROOM_FOR_JITTER / LEAST_OF_GAP of the budget, and one more, which together is within it.
 LEAST_OF_GAP = 0.985
 
 
@@ -32,6 +32,10 @@ class Pace:
     def find_turn(self, moment: float) -> float:
         """When a request of this moment may leave, unless others leave before it."""
         return max(moment, self._last + LEAST_OF_GAP * self.gap_seconds)
+
+    def find_next_turn(self) -> float:
+        """When the next one may leave that has the first moment after the last one's."""
+        return self.find_turn(-math.inf)
 
     def note_departure(self, moment: float, now: float) -> None:
         """A request of this moment leaves now."""

@@ -77,6 +77,9 @@ class Window(Protocol):
     def is_quiet(self, lane: int) -> bool:
         """Whether all that was added to it has left, or was given up."""
 
+    def find_overrun(self, lane: int) -> float | None:
+        """The last of it that left was late: from this `time.monotonic()` on others may leave; None: it was in time."""
+
     def find_answer_seconds(self, lane: int) -> float:
         """How long its last few answers took from when they were asked for, the slower ones; inf: not known."""
 

@@ -16,8 +16,9 @@ from sqlalchemy import Connection, Row, text
 from worker.domain.manners import LEAST_SHARE
 from worker.store.accounts import PauseKind, pause_account
 
-# A claim takes as many leads as the budget bears in this time, so that they are asked well within their lease.
-PACE_HORIZON = timedelta(seconds=5)
+# A claim takes as many leads as the budget bears in this time: they are asked well within their lease, and few are left
+# to be handed back when a turn ends.
+PACE_HORIZON = timedelta(seconds=2)
 # Moments to send at are reserved at most this far ahead, and only for requests that have room to leave: a moment that
 # passes unused is lost to the budget, one used later breaks it, and one reserved before a pause falls into the pause.
 MOMENTS_AHEAD = timedelta(seconds=0.3)
