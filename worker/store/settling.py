@@ -152,8 +152,9 @@ def count_polls(connection: Connection, account: str, polls: int, failures: int,
 def release_permits(connection: Connection, claim: Claim, release: Release, now: datetime) -> bool:
     """Give back the permits that the leads still to be answered don't need; with none left, the claim itself.
 
-    Leads of the claim that were not settled stay leased until the rescue. False if permits that were to pass on did
-    not: they had lapsed, or this was done before.
+    Leads of the claim that were not settled stay leased until the rescue. From when the release was made until this is
+    done the claim must get no permits: what is left is set, so that doing it again does nothing. False if permits that
+    were to pass on did not: they had lapsed, or this was done before.
     """
     if release.left and not release.freed:
         return True
