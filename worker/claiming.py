@@ -23,7 +23,7 @@ from worker.lane import Lane
 from worker.leadbyte.client import PollWindow
 from worker.permits import PermitKeeper
 from worker.poller import Poller
-from worker.reserving import find_budget
+from worker.reserving import AFTER_A_FAULT_SECONDS, find_budget
 from worker.store.claims import Claimant, claim_due_leads
 from worker.store.db import read_clock, transaction
 from worker.store.handing_over import hand_over, keep_distance
@@ -32,8 +32,7 @@ log = structlog.get_logger(__name__)
 
 # How soon to look again at an account that had nothing to claim, while requests of others are under way.
 CLAIM_AGAIN_SECONDS = 0.25
-AFTER_A_FAULT_SECONDS = 1.0
-_BOUND = timedelta(seconds=5)  # of handing over, which others wait for no longer than for our permits to lapse
+_BOUND = timedelta(seconds=5)  # of one try at handing over: if none succeeds, others come when our permits lapse
 _NAME_BITS = 63  # of a run: a bigint that no other run under way has
 
 

@@ -1,7 +1,7 @@
 """Permits stay ours for as long as we live: a thread renews their lease every few seconds, whatever polling waits for.
 
 Who could not renew them sends nothing more under them, early enough that its requests have ended when others get them.
-Neighbours: `worker.store.permits` has the rows, `worker.polling` asks before it sends.
+Neighbours: `worker.store.permits` has the rows, `worker.claiming` holds and asks.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ class _Run:
                 return self._accounts
             self._over_at = time.monotonic()
         awaited = self._lanes.list_awaited(self._over_at)
-        return {name: self._accounts[name] for name in self._accounts.keys() - awaited} if awaited else {}
+        return {name: one for name, one in self._accounts.items() if name not in awaited} if awaited else {}
 
     def _find_lane(self, account: Account) -> Lane | None:
         """The account's open lane; one whose permits have lapsed is stopped instead."""
@@ -229,7 +229,7 @@ class _Run:
             if batch.told and not batch.troubles:
                 yield from self._hand_in(lane, batch)
         yield from self._take_settled(at_most_left=0)  # what was not asked about is due again for whoever comes
-        if self._claimer.hand_over(lane):
+        if not lane.batches or self._claimer.hand_over(lane):
             self._lanes.note_handed_over(lane)
             self._on_handed_over()
 
