@@ -146,6 +146,21 @@ def test_what_all_lanes_may_have_under_way_is_bounded() -> None:
     assert [lane for lane, _ in lanes.let_out(100)] == [2]
 
 
+@pytest.mark.usefixtures("lateness_as_it_is")
+def test_lanes_take_turns_at_what_room_there_is() -> None:
+    lanes = make_lane(*[100.0] * 6, at_most=2)
+    lanes.open(2, 5)
+    lanes.add(2, [Request(tag, "", send_at=100.0) for tag in range(6)], 0.0)
+    turns = []
+    for _ in range(4):
+        let_out = [lane for lane, _ in lanes.let_out(100)]
+        turns.append(let_out)
+        assert list(lanes.let_out(100)) == []  # looking without room is no turn
+        for lane in let_out:
+            lanes.end(lane, 0.1)
+    assert turns == [[1, 1], [2, 2], [1, 1], [2, 2]]
+
+
 def test_a_lane_is_forgotten_once_the_last_of_it_was_taken() -> None:
     lanes = make_lane(100.0)
     list(lanes.let_out(100))

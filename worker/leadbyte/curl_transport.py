@@ -7,6 +7,7 @@ again on a new one. That can't be turned off; it is a GET, and costs the budget 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -14,6 +15,7 @@ from worker.domain.answers import Asked, NoAnswer, Silence
 from worker.leadbyte.curl_exchange import Exchange
 from worker.leadbyte.curl_loop import CurlLoop
 from worker.leadbyte.lanes import Lanes
+from worker.leadbyte.room import Room
 from worker.leadbyte.transport import Request, never_stop
 
 MOST_UNDER_WAY = 512  # of all lanes together: each is a file descriptor
@@ -45,7 +47,8 @@ class CurlWindow:
         self._loop, self._idle = loop, idle
         self._timeout_ms = max(1, int(timeout_seconds * 1000))
         self._stop_after = stop_after
-        self._lanes = Lanes(MOST_UNDER_WAY)
+        self._room = Room(MOST_UNDER_WAY)
+        self._lanes = Lanes(self._room.at_most)
         self._ended: list[tuple[int, int, Asked]] = []
         self._is_closed = False
 
@@ -65,10 +68,9 @@ class CurlWindow:
         """See `Window`."""
         until = time.monotonic() + timeout_seconds
         self._send()
-        self._loop.run(0)
-        self._collect()
-        while self._lanes and not self._ended and (now := time.monotonic()) < until:
-            self._loop.run(min(until, self._lanes.find_next_moment()) - now)
+        self._look()
+        while self._lanes and not self._ended and time.monotonic() < until:
+            self._wait(until)
             self._collect()
             self._send()
         if self._ended:
@@ -118,6 +120,22 @@ class CurlWindow:
             else:
                 self._note_end(exchange, NoAnswer(Silence.BROKEN), now)
                 self._judge(lane, NoAnswer(Silence.BROKEN))
+
+    def _look(self) -> None:
+        """Take in what has ended while the caller was busy."""
+        under_way = self._lanes.under_way
+        self._loop.run(0)
+        self._collect()
+        self._room.note_look(under_way, ended=under_way - self._lanes.under_way)
+        self._lanes.at_most = self._room.at_most
+
+    def _wait(self, until: float) -> None:
+        now, is_full = time.monotonic(), self._lanes.is_full()
+        patience = self._room.patience if is_full else math.inf
+        self._loop.run(min(until - now, self._lanes.find_next_moment() - now, patience))
+        if is_full:
+            self._room.note_wait(time.monotonic() - now)
+            self._lanes.at_most = self._room.at_most
 
     def _collect(self) -> None:
         before, now = len(self._ended), time.monotonic()

@@ -60,16 +60,20 @@ class _Lane:
 
 
 class Lanes:
-    """The lanes of one window. `at_most` bounds what is under way in all of them together."""
+    """The lanes of one window. `at_most` bounds what is under way in all of them together, and may be set anew."""
 
     def __init__(self, at_most: int) -> None:
-        self._at_most = at_most
+        self.at_most = at_most
+        self.under_way = 0
         self._lanes: dict[int, _Lane] = {}
-        self._under_way = 0
         self._untaken = 0
 
     def __len__(self) -> int:
         return self._untaken
+
+    def is_full(self) -> bool:
+        """Whether as many are under way as there may be, whatever their lanes allow."""
+        return self.under_way >= self.at_most
 
     def open(self, lane: int, parallel: int) -> None:
         """See `Window.open_lane`."""
@@ -115,10 +119,14 @@ class Lanes:
 
     def let_out(self, now: float) -> Iterator[tuple[int, Request]]:
         """Each request that may leave now; it counts as under way from here on."""
-        for name, lane in self._lanes.items():
-            while self._under_way < self._at_most and not lane.is_stopped and lane.find_turn() <= now:
-                self._under_way += 1
+        for name, lane in list(self._lanes.items()):
+            if self.is_full():
+                return
+            while not self.is_full() and not lane.is_stopped and lane.find_turn() <= now:
+                self.under_way += 1
                 yield name, lane.let_one_out(now)
+            if self.is_full():  # the next to have room is the one behind it
+                self._lanes[name] = self._lanes.pop(name)
 
     def give_up(self, now: float) -> Iterator[tuple[int, Request]]:
         """Each request that will not be sent: its lane was stopped, or it is too late for it."""
@@ -129,7 +137,7 @@ class Lanes:
     def end(self, lane: int, seconds: float) -> None:
         """One that was under way has ended, so long after it left."""
         self._lanes[lane].end_one(seconds)
-        self._under_way -= 1
+        self.under_way -= 1
 
     def note_taken(self, lane: int) -> None:
         """The caller has one of its answers."""
@@ -140,7 +148,7 @@ class Lanes:
     def find_next_moment(self) -> float:
         """When there will be something to let out or to give up, unless something ends before; inf for never."""
         moments = [lane.find_last_call() for lane in self._lanes.values()]
-        if self._under_way < self._at_most:
+        if not self.is_full():
             moments += [lane.find_turn() for lane in self._lanes.values()]
         return min(moments, default=math.inf)
 
