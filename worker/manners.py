@@ -21,6 +21,8 @@ from worker.store.pressure import read_pressure, save_pressure
 
 log = structlog.get_logger(__name__)
 
+# However it went for the lead: LeadByte is there, and bears to be asked.
+_WELL = ANSWERS | {Meaning.FAILED}
 _ENDED_BY_AN_ANSWER = (PauseKind.KEY, PauseKind.THROTTLED, PauseKind.TROUBLE)
 
 
@@ -70,7 +72,7 @@ def _resume(connection: Connection, account: str, probe_until: datetime) -> None
 def _press(connection: Connection, account: str, known: Pressure, told: Sequence[Told], now: datetime) -> bool:
     """Let the answers have their effect on how hard the account is asked; returns whether it is to be left alone."""
     answers = Answers(
-        good=sum(not t.is_strained and t.reading.meaning in ANSWERS | {Meaning.FAILED} for t in told),
+        good=sum(not t.is_strained and t.reading.meaning in _WELL for t in told),
         strained=sum(t.is_strained and t.retry_after is None for t in told),
         throttled=sum(t.reading.meaning is Meaning.THROTTLED or t.retry_after is not None for t in told),
     )

@@ -48,6 +48,8 @@ def find_rules(campaigns: Mapping[str, CampaignRules], campaign: Named | None) -
 
 def conclude(facts: Facts, state: State, acceptance: Acceptance) -> Facts:
     """The facts, with what the verdict tells under this setting where no reply told it."""
+    if acceptance is Acceptance.TOLD:
+        return facts
     if _says_refused(facts, state, acceptance) and facts.campaign_accepted is None:
         return replace(facts, campaign_accepted=False)
     if _says_sold(facts, state, acceptance) and facts.sold is None:
@@ -57,6 +59,8 @@ def conclude(facts: Facts, state: State, acceptance: Acceptance) -> Facts:
 
 def forget_conclusion(facts: Facts, state: State, acceptance: Acceptance) -> Facts:
     """The facts without what `conclude` may have added: more may be told by now, of the campaign as well."""
+    if acceptance is Acceptance.TOLD:
+        return facts
     if _says_refused(facts, state, acceptance) and facts.campaign_accepted is False:
         return replace(facts, campaign_accepted=None)
     if _says_sold(facts, state, acceptance) and facts.sold is True:

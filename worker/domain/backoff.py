@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from datetime import timedelta
 from typing import Protocol
 
@@ -19,6 +20,9 @@ def _ages(*seconds: float) -> tuple[timedelta, ...]:
 # LeadByte's own verdict takes about a second, buyers' answers seconds to minutes, people hours to days.
 LADDER = _ages(2, 4, 7, 12, 20, 30, 45, 60, 90, 120, 180, 300, 450, 600, 900, 1200, 1800, 2700, 3600)
 BEYOND_LADDER = timedelta(hours=1)
+_NO_TIME = timedelta(0)
+# A rung less than half a gap away counts as taken, so that polls never bunch: the age up to which each is still ahead.
+_AHEAD_UNTIL = [(rung + before) / 2 for rung, before in zip(LADDER, (_NO_TIME, *LADDER), strict=False)]
 
 SLOWEST = {State.QUARANTINED: timedelta(minutes=5)}  # held for minutes to days; a person decides
 UNKNOWN_STATUS_GAP = timedelta(minutes=15)  # the word is news to us; a person must read it before polls can help
@@ -50,11 +54,9 @@ class LadderSchedule:
     is_exact = False
 
     def next_poll_age(self, age: timedelta) -> timedelta:
-        """The next rung above `age`; a rung less than half a gap away counts as taken, so polls never bunch."""
-        for rung, previous in zip(LADDER, (timedelta(0), *LADDER), strict=False):
-            if rung > age and rung - age >= (rung - previous) / 2:
-                return rung
-        return age + BEYOND_LADDER
+        """The next rung above `age` that is not too near."""
+        place = bisect_left(_AHEAD_UNTIL, age)
+        return LADDER[place] if place < len(LADDER) else age + BEYOND_LADDER
 
 
 def delay_after_not_yet(
@@ -71,7 +73,7 @@ def delay_after_not_yet(
     One that is hurried, since somebody acted on it, is not looked at as seldom as its state allows.
     """
     gap = schedule.next_poll_age(age) - age
-    floor = max(timedelta(0) if is_hurried else SLOWEST.get(state, timedelta(0)), slowest or timedelta(0))
+    floor = max(_NO_TIME if is_hurried else SLOWEST.get(state, _NO_TIME), slowest or _NO_TIME)
     return spread(max(gap, floor), 0.5 + chance / 4 if schedule.is_exact else chance)
 
 

@@ -190,7 +190,7 @@ def derive_facts(facts: Facts, state: State) -> Facts:
     are told and none did; what LeadByte says itself where no buyer, or no buyer's amount, is told.
     """
     bought = [buyer for buyer in facts.buyers or () if buyer.bought]
-    sold = _derive_sold(facts, state)
+    sold = True if bought else _derive_sold(facts, state)
     currencies = {buyer.currency for buyer in bought if buyer.currency}
     revenue = facts.revenue
     if facts.buyers and sold is False:
@@ -211,9 +211,8 @@ def _add_up(bought: list[Buyer], known: Decimal | None) -> Decimal | None:
 
 
 def _derive_sold(facts: Facts, state: State) -> bool | None:
+    """Where no buyer says that it bought."""
     buyers, deliveries = facts.buyers or (), facts.deliveries or ()
-    if any(buyer.bought for buyer in buyers):
-        return True
     if sales := [delivery for delivery in deliveries if delivery.sold]:
         # The buyer's own word outweighs that of the delivery to it.
         declined = {id_ for buyer in buyers if buyer.declined for id_ in (buyer.id, buyer.bid) if id_ is not None}

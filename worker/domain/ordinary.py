@@ -77,12 +77,9 @@ def read_ordinary(queue_id: str, http_status: int, body: bytes | str) -> Reading
 
 
 def _open_record(queue_id: str, http_status: int, body: bytes | str) -> Record | None:
-    envelope = decode_ordinary(body) if http_status == _OK else None
-    if envelope is None or (envelope.status, envelope.code) != ("Success", 1) or envelope.message not in {"OK", ""}:
+    record = decode_ordinary(body) if http_status == _OK else None
+    if record is None or record.queue_id != queue_id:
         return None
-    if len(envelope.records) != 1 or envelope.records[0].queue_id != queue_id:
-        return None
-    record = envelope.records[0]
     if (body.count(b'"queueId"') if isinstance(body, bytes) else body.count('"queueId"')) > 1:
         return None  # told twice: of which of them it is the record is for the careful reader to say
     return record if _is_verdict(record) or _is_queued(record) else None

@@ -5,6 +5,8 @@ Sources: LeadByte, "API Queue", and its example of an approved lead. Neighbour: 
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
 
@@ -77,22 +79,23 @@ class Record(Blocks, gc=False, forbid_unknown_fields=True, rename="camel", kw_on
 
 
 class Envelope(Struct, gc=False, forbid_unknown_fields=True):
-    """The whole answer (documented)."""
+    """The whole answer (documented): one record, and good news."""
 
-    status: str
-    code: int
-    message: str
-    records: list[Record]
+    status: Literal["Success"]
+    code: Literal[1]
+    message: Literal["OK", ""]
+    records: tuple[Record]
 
 
 _DECODER = Decoder(Envelope)
 
 
-def decode_ordinary(body: bytes | str) -> Envelope | None:
-    """The answer, if it has just this shape, in plain ASCII without escapes: no text in it then needs any cleaning."""
+def decode_ordinary(body: bytes | str) -> Record | None:
+    """The record, if the answer has just this shape, in plain ASCII without escapes: no text then needs cleaning."""
     if not body.isascii() or (b"\\" in body if isinstance(body, bytes) else "\\" in body):
         return None
     try:
-        return _DECODER.decode(body)
+        (record,) = _DECODER.decode(body).records
     except DecodeError:
         return None
+    return record
