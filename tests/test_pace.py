@@ -169,7 +169,7 @@ def test_a_lane_is_forgotten_once_the_last_of_it_was_taken() -> None:
     assert [request.tag for _, request in lanes.give_up(100)] == [1]
     lanes.end(1, 0.1)
     for _ in range(2):
-        lanes.note_taken(1)
+        lanes.note_taken([1])
     assert len(lanes) == 0
     with pytest.raises(KeyError):
         lanes.add(1, [Request(2, "")], 0.0)

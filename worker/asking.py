@@ -85,6 +85,7 @@ class Batch:
     was_let_in: bool = field(init=False, default=False)  # LeadByte spoke of one of these leads
     troubles: set[Meaning] = field(init=False, default_factory=set)  # of the account, in answers not settled yet
     strained: int = field(init=False, default=0)  # of those answers
+    _last_date: tuple[float, datetime] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         """All leads of the claim are still to be answered."""
@@ -124,8 +125,7 @@ class Batch:
 
     def take_answer(self, lead_id: int, asked: Asked, now: float) -> Told:
         """Read one answer, which came at `now` (`time.monotonic()`), and keep it until it is settled."""
-        received_at = self.claimed_at + timedelta(seconds=now - self.read_at)
-        told = _read_answer(self.unanswered.pop(lead_id), asked, received_at, reads_facts=self.reads_facts)
+        told = _read_answer(self.unanswered.pop(lead_id), asked, self._date(now), reads_facts=self.reads_facts)
         if not self.told:
             self.first_told_at = now
         self.told.append(told)
@@ -137,6 +137,12 @@ class Batch:
             self.give_up_waiting()
         self.was_let_in = self.was_let_in or told.reading.meaning in ANSWERS
         return told
+
+    def _date(self, now: float) -> datetime:
+        """A moment of `time.monotonic()` by the database's clock; many answers have the same."""
+        if self._last_date is None or self._last_date[0] != now:
+            self._last_date = now, self.claimed_at + timedelta(seconds=now - self.read_at)
+        return self._last_date[1]
 
     def hand_over(self) -> list[Told]:
         """The answers to settle now.

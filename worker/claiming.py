@@ -82,21 +82,21 @@ class Claimer:
 
     def keep_distance(self, lane: Lane) -> None:
         """Before the lane's last claim is settled: if its last request left late, no other may leave soon after it."""
-        free_at = None if lane.batches else self._window.find_overrun(lane.id)
+        free_at = None if lane.batches else self._window.look_at(lane.id).overrun
         if free_at is not None:
             self._try("distance_not_kept", lane, lambda connection: self._keep_distance(connection, lane, free_at))
 
     def may_hand_over(self, lane: Lane) -> bool:
         """Whether all that was to be asked in this lane has left, and another run could ask something."""
         return (
-            self._window.is_quiet(lane.id)
+            self._window.look_at(lane.id).is_quiet
             and lane.leaves_permits()
             and time.monotonic() >= self._hand_over_again_at.get(lane.id, 0.0)
         )
 
     def hand_over(self, lane: Lane) -> bool:
         """Nothing more leaves in this lane: another run may ask about its account's leads. False: not yet."""
-        free_at = self._window.find_overrun(lane.id)
+        free_at = self._window.look_at(lane.id).overrun
 
         def do(connection: Connection) -> None:
             if free_at is not None:

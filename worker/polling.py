@@ -23,8 +23,7 @@ from worker.settlement import Polled, hand_back
 from worker.settling_thread import MOST_HANDED_IN, SettlingThread, Share
 from worker.store.moments import Wanted
 
-# How soon to look whether the last request of a turn has left.
-LOOK_AGAIN_SECONDS = 0.01
+LOOK_AGAIN_SECONDS = 0.01  # whether the last request of a turn has left
 SUSPECTS_A_TURN = 20
 
 Ask = Callable[[], bool]
@@ -202,13 +201,14 @@ class _Run:
     def _take_answers(self) -> None:
         if not len(self._window):
             time.sleep(RESERVE_AGAIN_SECONDS)  # all wait for their moments
-        is_closing = not all(self._window.is_quiet(lane.id) for lane in self._lanes.list_closed())
+        is_closing = not all(self._window.look_at(lane.id).is_quiet for lane in self._lanes.list_closed())
         taken, now = self._window.take(LOOK_AGAIN_SECONDS if is_closing else SETTLE_WITHIN_SECONDS), time.monotonic()
         for lane_id, question, asked in taken:
             self._lanes[lane_id].take_answer(question, asked, now)
-        for lane in [self._lanes[lane_id] for lane_id in {lane_id for lane_id, _, _ in taken}]:
-            lane.answer_seconds = self._window.find_answer_seconds(lane.id)
-            if self._window.is_stopped(lane.id):  # by `ends_the_lane`; what is asked from now on needs another
+        for lane_id in {lane_id for lane_id, _, _ in taken}:
+            lane, look = self._lanes[lane_id], self._window.look_at(lane_id)
+            lane.answer_seconds = look.answer_seconds
+            if look.is_stopped:  # by `ends_the_lane`; what is asked from now on needs another
                 self._stop_lane(lane)
 
     def _hand_in(self, lane: Lane, batch: Batch) -> Iterator[Polled]:

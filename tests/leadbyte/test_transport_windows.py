@@ -111,39 +111,39 @@ def test_a_lane_is_quiet_once_the_last_of_it_has_left_or_was_given_up(window: Wi
     gate = Gate()
     with serve(gate.speak) as server:
         window.open_lane(1, 2)
-        assert window.is_quiet(1)
+        assert window.look_at(1).is_quiet
         window.add(1, make_requests(f"{server.url}/held", 3))
         wait_until_held(window, gate, 2)
-        assert not window.is_quiet(1)  # one waits for a permit
+        assert not window.look_at(1).is_quiet  # one waits for a permit
         window.open_lane(1, 3)
         wait_until_held(window, gate, 1)
-        assert window.is_quiet(1)
+        assert window.look_at(1).is_quiet
         gate.open()
         take_all(window)
         window.add(1, [Request(7, server.url, send_at=time.monotonic() + PATIENCE)])
-        assert not window.is_quiet(1)
+        assert not window.look_at(1).is_quiet
         window.stop_lane(1)
         assert take_all(window) == [(1, 7, _UNSENT)]
-        assert window.is_quiet(1)
+        assert window.look_at(1).is_quiet
 
 
 def test_how_long_answers_take_counts_from_when_they_are_asked_for(window: Window) -> None:
     gate = Gate()
     with serve(gate.speak) as server:
         window.open_lane(1, 1)
-        assert window.find_answer_seconds(1) == math.inf
+        assert window.look_at(1).answer_seconds == math.inf
         window.add(1, make_requests(f"{server.url}/held", 2))
         wait_until_held(window, gate, 1)
         time.sleep(0.2)
         gate.open()
         take_all(window)
-        slower = window.find_answer_seconds(1)
+        slower = window.look_at(1).answer_seconds
         assert 0.1 < slower < PATIENCE  # the second one was quick, however long it had to wait for the first
         for _ in range(20):
             window.add(1, make_requests(server.url, 1))
             take_all(window)
-        assert window.find_answer_seconds(1) < slower
-        assert window.find_answer_seconds(7) == math.inf
+        assert window.look_at(1).answer_seconds < slower
+        assert window.look_at(7).answer_seconds == math.inf
 
 
 def test_an_answer_that_says_stop_ends_its_own_lane_alone(window: Window) -> None:
@@ -151,9 +151,9 @@ def test_an_answer_that_says_stop_ends_its_own_lane_alone(window: Window) -> Non
         for lane, url in ((1, wary.url), (2, server.url)):
             window.open_lane(lane, 1)
             window.add(lane, make_requests(url, 20))
-        assert [window.is_stopped(lane) for lane in (1, 2)] == [False, False]
+        assert [window.look_at(lane).is_stopped for lane in (1, 2)] == [False, False]
         counted = Counter((lane, asked) for lane, _, asked in take_all(window))
-        assert [window.is_stopped(lane) for lane in (1, 2)] == [True, False]
+        assert [window.look_at(lane).is_stopped for lane in (1, 2)] == [True, False]
         window.add(1, make_requests(wary.url, 3))
         assert [asked for _, _, asked in take_all(window)] == [_UNSENT] * 3
         assert len(wary.requests) == 1

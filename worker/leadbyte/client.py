@@ -21,7 +21,7 @@ from pydantic import SecretStr
 
 from worker.accounts import Account
 from worker.domain.answers import Answer, Asked
-from worker.leadbyte.transport import Request, Transport, Window, never_stop
+from worker.leadbyte.transport import LaneLook, Request, Transport, Window, never_stop
 
 _PLAIN = re.compile(r"[A-Za-z0-9_~-]+", re.ASCII)  # in URLs as it is
 _LONG = 60.0  # an answer or the deadline comes sooner
@@ -106,21 +106,9 @@ class PollWindow:
         """From now on `parallel` of the lane's questions may be asked at once."""
         self._window.open_lane(lane, parallel)
 
-    def is_stopped(self, lane: int) -> bool:
-        """Whether nothing more is asked in this lane: for an answer, or by us."""
-        return self._window.is_stopped(lane)
-
-    def is_quiet(self, lane: int) -> bool:
-        """Whether all that was to be asked in it has left, or was given up."""
-        return self._window.is_quiet(lane)
-
-    def find_overrun(self, lane: int) -> float | None:
-        """The last of it that left was late: from this `time.monotonic()` on others may leave; None: it was in time."""
-        return self._window.find_overrun(lane)
-
-    def find_answer_seconds(self, lane: int) -> float:
-        """How long its last few answers took from when they were asked for, the slower ones; inf: not known."""
-        return self._window.find_answer_seconds(lane)
+    def look_at(self, lane: int) -> LaneLook:
+        """What the lane is like just now."""
+        return self._window.look_at(lane)
 
     def stop(self, lane: int) -> None:
         """Ask nothing more in this lane; what was not sent comes back as `Silence.UNSENT`."""

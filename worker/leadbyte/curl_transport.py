@@ -16,7 +16,7 @@ from worker.leadbyte.curl_exchange import Exchange
 from worker.leadbyte.curl_loop import CurlLoop
 from worker.leadbyte.lanes import Lanes
 from worker.leadbyte.room import Room
-from worker.leadbyte.transport import Request, never_stop
+from worker.leadbyte.transport import LaneLook, Request, never_stop
 
 MOST_UNDER_WAY = 512  # of all lanes together: each is a file descriptor
 
@@ -78,25 +78,12 @@ class CurlWindow:
             self._send()
             self._loop.run(0)
         taken, self._ended = self._ended, []
-        for lane, _, _ in taken:
-            self._lanes.note_taken(lane)
+        self._lanes.note_taken(lane for lane, _, _ in taken)
         return taken
 
-    def is_stopped(self, lane: int) -> bool:
+    def look_at(self, lane: int) -> LaneLook:
         """See `Window`."""
-        return self._lanes.is_stopped(lane)
-
-    def is_quiet(self, lane: int) -> bool:
-        """See `Window`."""
-        return self._lanes.is_quiet(lane)
-
-    def find_overrun(self, lane: int) -> float | None:
-        """See `Window`."""
-        return self._lanes.find_overrun(lane)
-
-    def find_answer_seconds(self, lane: int) -> float:
-        """See `Window`."""
-        return self._lanes.find_answer_seconds(lane)
+        return self._lanes.look_at(lane)
 
     def __len__(self) -> int:
         return len(self._lanes)

@@ -6,14 +6,14 @@ Both transports go by it: `requests_transport`, `curl_transport`.
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 
 from worker.leadbyte import pace
 from worker.leadbyte.pace import Pace, is_too_late
-from worker.leadbyte.transport import Request
+from worker.leadbyte.transport import GONE, LaneLook, Request
 
 FADES = 0.8  # of how long answers took, with each that was quicker
 _by_moment = attrgetter("send_at")
@@ -36,6 +36,13 @@ class _Lane:
         if requests:
             self.pace.gap_seconds = gap_seconds
         self.waiting = deque(sorted([*self.waiting, *requests], key=_by_moment))
+
+    def look(self) -> LaneLook:
+        return LaneLook(self.is_stopped, not self.waiting, self._find_overrun(), self.answer_seconds)
+
+    def _find_overrun(self) -> float | None:
+        planned, possible = self.last_moment + self.pace.gap_seconds, self.pace.find_next_turn()
+        return possible if possible > planned else None
 
     def has_room(self) -> bool:
         return self.under_way < self.parallel and bool(self.waiting)
@@ -91,25 +98,9 @@ class Lanes:
         """Let nothing more out of this lane."""
         self._lanes[lane].is_stopped = True
 
-    def is_stopped(self, lane: int) -> bool:
-        """Whether nothing more is let out of it, if only because it is gone."""
-        return lane not in self._lanes or self._lanes[lane].is_stopped
-
-    def is_quiet(self, lane: int) -> bool:
+    def look_at(self, lane: int) -> LaneLook:
         """See `Window`."""
-        return lane not in self._lanes or not self._lanes[lane].waiting
-
-    def find_overrun(self, lane: int) -> float | None:
-        """See `Window`."""
-        if lane not in self._lanes:
-            return None
-        its = self._lanes[lane]
-        planned, possible = its.last_moment + its.pace.gap_seconds, its.pace.find_next_turn()
-        return possible if possible > planned else None
-
-    def find_answer_seconds(self, lane: int) -> float:
-        """See `Window`."""
-        return self._lanes[lane].answer_seconds if lane in self._lanes else math.inf
+        return self._lanes[lane].look() if lane in self._lanes else GONE
 
     def forget(self, lane: int) -> None:
         """Stop it, and drop it once the last of it has been taken; nothing if it is gone already."""
@@ -139,11 +130,12 @@ class Lanes:
         self._lanes[lane].end_one(seconds)
         self.under_way -= 1
 
-    def note_taken(self, lane: int) -> None:
-        """The caller has one of its answers."""
-        self._lanes[lane].untaken -= 1
-        self._untaken -= 1
-        self._drop_if_empty(lane)
+    def note_taken(self, lanes: Iterable[int]) -> None:
+        """The caller has an answer of each of these lanes, and as many of a lane as it is named."""
+        for lane, taken in Counter(lanes).items():
+            self._lanes[lane].untaken -= taken
+            self._untaken -= taken
+            self._drop_if_empty(lane)
 
     def find_next_moment(self) -> float:
         """When there will be something to let out or to give up, unless something ends before; inf for never."""

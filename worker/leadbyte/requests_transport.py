@@ -23,7 +23,7 @@ from worker.domain.answers import Answer, Asked, NoAnswer, Silence
 from worker.leadbyte.body import UnusableBody, open_body
 from worker.leadbyte.connections import Line, WatchedAdapter, hold_line
 from worker.leadbyte.lanes import Lanes
-from worker.leadbyte.transport import BODY_CAP, CONNECT_SECONDS, Request, never_stop
+from worker.leadbyte.transport import BODY_CAP, CONNECT_SECONDS, LaneLook, Request, never_stop
 from worker.watchdog import watchdog
 
 MOST_THREADS = 64  # of all lanes together; each is a connection too
@@ -106,26 +106,13 @@ class RequestsWindow:
         with self._lock:
             self._to_take.wait_for(lambda: self._ended or not self._lanes, timeout_seconds)
             taken, self._ended = self._ended, []
-            for lane, _, _ in taken:
-                self._lanes.note_taken(lane)
+            self._lanes.note_taken(lane for lane, _, _ in taken)
             return taken
 
-    def is_stopped(self, lane: int) -> bool:
+    def look_at(self, lane: int) -> LaneLook:
         """See `Window`."""
         with self._lock:
-            return self._lanes.is_stopped(lane)
-
-    def is_quiet(self, lane: int) -> bool:
-        """See `Window`."""
-        return self._lanes.is_quiet(lane)  # without the lock: lanes come and go in this thread alone
-
-    def find_overrun(self, lane: int) -> float | None:
-        """See `Window`."""
-        return self._lanes.find_overrun(lane)  # without the lock: lanes come and go in this thread alone
-
-    def find_answer_seconds(self, lane: int) -> float:
-        """See `Window`."""
-        return self._lanes.find_answer_seconds(lane)  # without the lock: lanes come and go in this thread alone
+            return self._lanes.look_at(lane)
 
     def __len__(self) -> int:
         with self._lock:

@@ -8,6 +8,7 @@ moment or long after it (`worker.leadbyte.pace`), and nothing that leaves here h
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -44,6 +45,24 @@ def never_stop(_asked: Asked) -> bool:
     return False
 
 
+class LaneLook(Struct, frozen=True, gc=False):
+    """What a lane of a window is like.
+
+    `is_stopped`: nothing more is sent of it, for an answer (`stop_after`) or by `stop_lane`. `is_quiet`: all that was
+    added to it has left, or was given up. `overrun`: the last that left was late, and from this `time.monotonic()` on
+    others may leave; None: it was in time. `answer_seconds`: how long its last few answers took from when they were
+    asked for, the slower ones; inf: not known.
+    """
+
+    is_stopped: bool = True
+    is_quiet: bool = True
+    overrun: float | None = None
+    answer_seconds: float = math.inf
+
+
+GONE = LaneLook()
+
+
 class Window(Protocol):
     """Requests under way for one process, in several lanes (one an account), none of which holds up another.
 
@@ -71,17 +90,8 @@ class Window(Protocol):
         The lane is gone once the last of it has been taken.
         """
 
-    def is_stopped(self, lane: int) -> bool:
-        """Whether nothing more is sent of this lane: for an answer (`stop_after`), by `stop_lane`, or it is gone."""
-
-    def is_quiet(self, lane: int) -> bool:
-        """Whether all that was added to it has left, or was given up."""
-
-    def find_overrun(self, lane: int) -> float | None:
-        """The last of it that left was late: from this `time.monotonic()` on others may leave; None: it was in time."""
-
-    def find_answer_seconds(self, lane: int) -> float:
-        """How long its last few answers took from when they were asked for, the slower ones; inf: not known."""
+    def look_at(self, lane: int) -> LaneLook:
+        """What the lane is like just now; of one that is gone, or never was, GONE."""
 
     def __len__(self) -> int:
         """Requests added and not yet taken."""
