@@ -49,7 +49,7 @@ def _read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--latency-ms", type=float, nargs="+", default=[0.0, 50.0], help="of the upstream")
     parser.add_argument("--polls", type=int, nargs="+", default=[1, 3], help="until the verdict is told")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="of each contestant's worker")
-    parser.add_argument("--concurrency", type=int, default=200, help="requests at once, ours and the floor's")
+    parser.add_argument("--concurrency", type=int, default=512, help="requests at once, ours and the floor's")
     parser.add_argument("--only", nargs="+", choices=CONTESTANTS, help=f"these; default: all but {_LEFT_OUT}")
     parser.add_argument("--quick", action="store_true", help="one round with fewer leads: a look, no measurement")
     parser.add_argument("--json", action="store_true", help="all figures, raw runs included")
