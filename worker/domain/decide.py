@@ -49,10 +49,11 @@ class Policy(Struct, frozen=True):
 class Step(Struct, frozen=True, gc=False):
     """What to write about a lead after a poll.
 
-    `abandoned_because` set: we stop asking. `ends_recheck`: the lead was final before, and we have looked again.
+    `next_poll_at` None: it was not asked about, and keeps its place among those that are due. `abandoned_because` set:
+    we stop asking. `ends_recheck`: the lead was final before, and we have looked again.
     """
 
-    next_poll_at: datetime
+    next_poll_at: datetime | None
     answered: bool = False
     failed: bool = False
     journalled: bool = False
@@ -66,12 +67,12 @@ class Step(Struct, frozen=True, gc=False):
 
 def decide_step(lead: PolledLead, reading: Reading, now: datetime, policy: Policy, chance: float) -> Step:
     """The step after `reading`; `chance` in [0, 1) picks the jitter."""
-    if reading.meaning in {Meaning.THROTTLED, Meaning.REFUSED, Meaning.UNASKED}:
-        # Not the lead's affair (for the first two the account is paused): none of its counters move. It makes room,
-        # though, lest the next probe be about it again, should the trouble be its own after all.
-        is_unasked = reading.meaning is Meaning.UNASKED
-        again_at, note = (now, "") if is_unasked else (now + MAKE_ROOM, reading.reason)
-        return Step(again_at, not_found_since=lead.not_found_since, told_digest=lead.told_digest, note=note)
+    if reading.meaning is Meaning.UNASKED:
+        return leave_unasked(lead)
+    if reading.meaning in {Meaning.THROTTLED, Meaning.REFUSED}:
+        # Not the lead's affair (the account is paused): none of its counters move. It makes room, though, lest the next
+        # probe be about it again, should the trouble be its own after all.
+        return replace(leave_unasked(lead), next_poll_at=now + MAKE_ROOM, note=reading.reason)
     if lead.state in FINAL:
         return _step_after_recheck(lead, reading, now, chance)
     if reading.meaning is Meaning.FAILED:
@@ -79,6 +80,11 @@ def decide_step(lead: PolledLead, reading: Reading, now: datetime, policy: Polic
     if reading.meaning is Meaning.NOT_FOUND:
         return _step_after_not_found(lead, reading, now, policy, chance)
     return _step_after_record(lead, reading, now, policy, chance)
+
+
+def leave_unasked(lead: PolledLead) -> Step:
+    """The step of a lead that was claimed and not asked about: nothing of it changes."""
+    return Step(None, not_found_since=lead.not_found_since, told_digest=lead.told_digest)
 
 
 def digest_reading(reading: Reading) -> int:

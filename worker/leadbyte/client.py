@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import timedelta
-from itertools import count
 from urllib.parse import quote
 
 from msgspec import Struct, field
@@ -72,8 +71,6 @@ class PollWindow:
     def __init__(self, window: Window) -> None:
         self._window = window
         self._spellings: dict[int, list[bytes]] = {}  # of each lane's key
-        self._asked: dict[int, Question] = {}
-        self._tags = count()
 
     def add(
         self, account: Account, lane: int, questions: Sequence[Question], parallel: int, gap: timedelta = timedelta(0)
@@ -85,21 +82,18 @@ class PollWindow:
         these is asked then.
         """
         key = account.read_key()
-        by_tag = dict(zip(self._tags, questions, strict=False))
-        build = _prepare_building(account, key)
-        requests = [build(tag, question) for tag, question in by_tag.items()]
+        requests = [*map(_prepare_building(account, key), questions)]
         # The key may have been rotated since the lane's first questions.
         known = self._spellings.get(lane, [])
         self._spellings[lane] = list(dict.fromkeys([*known, *list_spellings(key.get_secret_value())]))
-        self._asked.update(by_tag)
         self._window.open_lane(lane, parallel)
         self._window.add(lane, requests, gap.total_seconds())
 
     def take(self, timeout_seconds: float) -> list[tuple[int, Question, Asked]]:
         """(lane, question, answer) of what has ended; waits at most this long for the first."""
         return [
-            (lane, self._asked.pop(tag), take_key_out(asked, self._spellings[lane]))
-            for lane, tag, asked in self._window.take(timeout_seconds)
+            (lane, question, take_key_out(asked, self._spellings[lane]))
+            for lane, question, asked in self._window.take(timeout_seconds)
         ]
 
     def bound(self, lane: int, parallel: int) -> None:
@@ -128,16 +122,16 @@ class PollWindow:
         self._window.close()
 
 
-def _prepare_building(account: Account, key: SecretStr) -> Callable[[int, Question], Request]:
+def _prepare_building(account: Account, key: SecretStr) -> Callable[[Question], Request]:
     """What makes a request of a question: the key is written once for all of them."""
     secret, begin = key.get_secret_value(), f"{account.base_url}/apiqueue/"
     end = f"?key={quote(secret, safe='')}" if account.auth == "query" else ""
     headers = {"X_KEY": secret} if account.auth == "header" else {}
 
-    def build(tag: int, question: Question) -> Request:
+    def build(question: Question) -> Request:
         queue_id = question.queue_id
         written = queue_id if _PLAIN.fullmatch(queue_id) else quote(queue_id, safe="")
-        return Request(tag, f"{begin}{written}{end}", headers, question.send_at)
+        return Request(question, f"{begin}{written}{end}", headers, question.send_at)
 
     return build
 

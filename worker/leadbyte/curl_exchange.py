@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from importlib.metadata import version
+from typing import Any
 
 import certifi
 import pycurl
@@ -75,7 +76,8 @@ class Exchange:
     """An easy handle with its buffers. Only what differs from one request to the next is set anew."""
 
     def __init__(self) -> None:
-        self.lane = self.tag = 0
+        self.lane = 0
+        self.tag: Any = None  # the request's
         self.left_at = 0.0  # `time.monotonic()`
         self.easy = pycurl.Curl()
         self._head: list[bytes] = []  # line by line

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from worker.domain.answers import Asked, NoAnswer, Silence
 from worker.leadbyte.curl_exchange import Exchange
@@ -49,7 +50,7 @@ class CurlWindow:
         self._stop_after = stop_after
         self._room = Room(MOST_UNDER_WAY)
         self._lanes = Lanes(self._room.at_most)
-        self._ended: list[tuple[int, int, Asked]] = []
+        self._ended: list[tuple[int, Any, Asked]] = []
         self._is_closed = False
 
     def open_lane(self, lane: int, parallel: int) -> None:
@@ -64,7 +65,7 @@ class CurlWindow:
         """See `Window`."""
         self._lanes.forget(lane)
 
-    def take(self, timeout_seconds: float) -> list[tuple[int, int, Asked]]:
+    def take(self, timeout_seconds: float) -> list[tuple[int, Any, Asked]]:
         """See `Window`."""
         until = time.monotonic() + timeout_seconds
         self._send()

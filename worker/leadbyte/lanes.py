@@ -44,15 +44,16 @@ class _Lane:
         planned, possible = self.last_moment + self.pace.gap_seconds, self.pace.find_next_turn()
         return possible if possible > planned else None
 
-    def has_room(self) -> bool:
-        return self.under_way < self.parallel and bool(self.waiting)
-
-    def let_one_out(self, now: float) -> Request:
-        request = self.waiting.popleft()
-        self.pace.note_departure(request.send_at, now)
-        self.last_moment = request.send_at
-        self.under_way += 1
-        return request
+    def let_out(self, now: float, most: int) -> Iterator[Request]:
+        for _ in range(most):
+            turn = self.find_turn()
+            if turn > now:
+                return
+            request = self.waiting.popleft()
+            self.pace.note_departure(turn, now)
+            self.last_moment = request.send_at
+            self.under_way += 1
+            yield request
 
     def end_one(self, seconds: float) -> None:
         self.under_way -= 1
@@ -60,7 +61,9 @@ class _Lane:
         self.answer_seconds = max(seconds, FADES * known) if known < math.inf else seconds
 
     def find_turn(self) -> float:
-        return self.pace.find_turn(self.waiting[0].send_at) if self.has_room() else math.inf
+        if self.is_stopped or not self.waiting or self.under_way >= self.parallel:
+            return math.inf
+        return self.pace.find_turn(self.waiting[0].send_at)
 
     def find_last_call(self) -> float:
         return self.waiting[0].send_at + pace.LATEST_SECONDS if self.waiting else math.inf
@@ -113,9 +116,9 @@ class Lanes:
         for name, lane in list(self._lanes.items()):
             if self.is_full():
                 return
-            while not self.is_full() and not lane.is_stopped and lane.find_turn() <= now:
+            for request in lane.let_out(now, self.at_most - self.under_way):
                 self.under_way += 1
-                yield name, lane.let_one_out(now)
+                yield name, request
             if self.is_full():  # the next to have room is the one behind it
                 self._lanes[name] = self._lanes.pop(name)
 

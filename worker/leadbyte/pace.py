@@ -37,9 +37,9 @@ class Pace:
         """When the next one may leave that has the first moment after the last one's."""
         return self.find_turn(-math.inf)
 
-    def note_departure(self, moment: float, now: float) -> None:
-        """A request of this moment leaves now."""
-        self._last = max(self.find_turn(moment), now - SLACK_SECONDS)
+    def note_departure(self, turn: float, now: float) -> None:
+        """A request that has had its turn then leaves now."""
+        self._last = max(turn, now - SLACK_SECONDS)
 
 
 def is_too_late(moment: float, now: float) -> bool:

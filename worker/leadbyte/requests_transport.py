@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
+from typing import Any
 
 import certifi
 import requests
@@ -78,7 +79,7 @@ class RequestsWindow:
         self._to_dispatch = threading.Condition(self._lock)
         self._to_take = threading.Condition(self._lock)
         self._lanes = Lanes(MOST_THREADS)
-        self._ended: list[tuple[int, int, Asked]] = []
+        self._ended: list[tuple[int, Any, Asked]] = []
         self._lines: set[Line] = set()
         self._is_closed = False
         threading.Thread(target=self._dispatch, name="leadbyte-window", daemon=True).start()
@@ -101,7 +102,7 @@ class RequestsWindow:
             self._lanes.forget(lane)
             self._to_dispatch.notify()
 
-    def take(self, timeout_seconds: float) -> list[tuple[int, int, Asked]]:
+    def take(self, timeout_seconds: float) -> list[tuple[int, Any, Asked]]:
         """See `Window`."""
         with self._lock:
             self._to_take.wait_for(lambda: self._ended or not self._lanes, timeout_seconds)

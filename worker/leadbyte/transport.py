@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct, field
 
@@ -29,7 +29,7 @@ _LONG = 60.0  # an answer or the deadline comes sooner
 class Request(Struct, frozen=True, gc=False):
     """One GET. `url` and `headers` may hold the key, so neither is shown by `repr`."""
 
-    tag: int  # the caller's name for it: comes back with the answer
+    tag: Any  # the caller's own: comes back with the answer, as it is
     url: str
     headers: Mapping[str, str] = {}
     # `time.monotonic()` before which it may not leave; `pace.LATEST_SECONDS` later it is not sent any more.
@@ -78,7 +78,7 @@ class Window(Protocol):
         `gap_seconds` lie between two moments of the budget: those that were held up don't leave in a bunch.
         """
 
-    def take(self, timeout_seconds: float) -> list[tuple[int, int, Asked]]:
+    def take(self, timeout_seconds: float) -> list[tuple[int, Any, Asked]]:
         """(lane, tag, answer or why there is none) of all that has ended; waits at most this long for the first.
 
         Empty at once where nothing is awaited.
@@ -121,7 +121,7 @@ def fetch_many(
     parallel: int,
     timeout_seconds: float,
     stop_after: Callable[[Asked], bool] = never_stop,
-) -> Iterator[tuple[int, Asked]]:
+) -> Iterator[tuple[Any, Asked]]:
     """Ask all in one lane; yields (tag, answer or why there is none) as they come. Closing it drops the rest."""
     with closing(transport.open_window(timeout_seconds=timeout_seconds, stop_after=stop_after)) as window:
         window.open_lane(0, parallel)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from psycopg import errors as pg
-from sqlalchemy import Connection, Engine, create_engine, func, select
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -31,6 +31,7 @@ _UNAVAILABLE = (
     pg.ReadOnlySqlTransaction,  # a failover in progress
 )
 _UNMIGRATED = (pg.UndefinedTable, pg.UndefinedColumn, pg.UndefinedFunction, pg.InvalidSchemaName)
+_CLOCK = text("select clock_timestamp()")
 # SQLSTATE classes whose messages quote what was to be stored: bad data, violated constraints, `raise` in a function.
 _QUOTING = ("22", "23", "P0")
 
@@ -118,7 +119,7 @@ def _translate(error: DBAPIError) -> LeadResolverError:
 
 def read_clock(connection: Connection) -> datetime:
     """The database's clock, which all schedules and leases go by."""
-    now: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+    now: datetime = connection.execute(_CLOCK).scalar_one()
     return now
 
 

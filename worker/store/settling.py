@@ -64,12 +64,13 @@ _REPLY_COLUMNS = {
 _SETTLE = text(f"""
     update resolver.watches w set
         claim_id = null, lease_until = null,
-        -- Not asked: it keeps its place among those that are due, and is as suspect as it was.
+        -- Not asked: as suspect as it was.
         crashes = case when s.asked then 0 else w.crashes end,
         -- Acted upon while it was being asked about: soon again.
-        next_poll_at = case when w.hurry_since > w.lease_until - cast(:lease as interval)
-            then least(s.next_poll_at, :now + interval '2 seconds')
-            when s.next_poll_at <= :now then least(w.next_poll_at, s.next_poll_at) else s.next_poll_at end,
+        next_poll_at = least(
+            coalesce(s.next_poll_at, w.next_poll_at),
+            case when w.hurry_since > w.lease_until - cast(:lease as interval) then :now + interval '2 seconds' end
+        ),
         polls = w.polls + s.asked::int,
         failures = w.failures + s.failed::int,
         failure_streak = case when s.failed then least(w.failure_streak + 1, 10000) when s.asked then 0
