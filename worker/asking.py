@@ -131,11 +131,12 @@ class Batch:
         self.told.append(told)
         self.told_bytes += len(asked.body) if isinstance(asked, Answer) else 0
         self.strained += told.is_strained
-        if told.reading.meaning in ACCOUNT_TROUBLE:
+        if told.reading.meaning in ANSWERS:
+            self.was_let_in = True
+        elif told.reading.meaning in ACCOUNT_TROUBLE:
             self.troubles.add(told.reading.meaning)
-        if told.reading.meaning is Meaning.REFUSED:
-            self.give_up_waiting()
-        self.was_let_in = self.was_let_in or told.reading.meaning in ANSWERS
+            if told.reading.meaning is Meaning.REFUSED:
+                self.give_up_waiting()
         return told
 
     def _date(self, now: float) -> datetime:

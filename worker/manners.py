@@ -48,7 +48,7 @@ def mind_account(connection: Connection, account: str, claim: Claim, told: Seque
     # What was under way when the account was paused says nothing new of it; a probe does.
     if is_paused and not waits and claim.probe_until is None:
         return True
-    return _press(connection, account, recorded.pressure, told, now) or is_paused
+    return _press(connection, account, recorded.pressure, told, len(waits), now) or is_paused
 
 
 def heed_throttling(connection: Connection, account: str, wait: timedelta, now: datetime) -> None:
@@ -69,19 +69,21 @@ def _resume(connection: Connection, account: str, probe_until: datetime) -> None
         log.info("account_resumed", account=account)
 
 
-def _press(connection: Connection, account: str, known: Pressure, told: Sequence[Told], now: datetime) -> bool:
+def _press(
+    connection: Connection, account: str, known: Pressure, told: Sequence[Told], throttled: int, now: datetime
+) -> bool:
     """Let the answers have their effect on how hard the account is asked; returns whether it is to be left alone."""
     answers = Answers(
         good=sum(not t.is_strained and t.reading.meaning in _WELL for t in told),
         strained=sum(t.is_strained and t.retry_after is None for t in told),
-        throttled=sum(t.reading.meaning is Meaning.THROTTLED or t.retry_after is not None for t in told),
+        throttled=throttled,
     )
     rest = _adjust(connection, account, known, answers, now)
     if rest is not None:
         said = next(t.reading.reason for t in told if t.is_strained)
         reason = f"LeadByte does not answer ({said}); probing every {rest.total_seconds():.0f} s whether it does again"
         pause(connection, account, PauseKind.TROUBLE, reason, now + rest)
-    return rest is not None or answers.throttled > 0
+    return rest is not None or throttled > 0
 
 
 def _adjust(

@@ -67,6 +67,8 @@ class Step(Struct, frozen=True, gc=False):
 
 def decide_step(lead: PolledLead, reading: Reading, now: datetime, policy: Policy, chance: float) -> Step:
     """The step after `reading`; `chance` in [0, 1) picks the jitter."""
+    if reading.meaning is Meaning.TOLD and lead.state not in FINAL:
+        return _step_after_record(lead, reading, now, policy, chance)  # nearly all
     if reading.meaning is Meaning.UNASKED:
         return leave_unasked(lead)
     if reading.meaning in {Meaning.THROTTLED, Meaning.REFUSED}:

@@ -10,6 +10,7 @@ import math
 import select
 import time
 from collections.abc import Iterator
+from functools import cache
 
 import pycurl
 
@@ -97,6 +98,7 @@ class CurlLoop:
         self._wake_at = math.inf if milliseconds < 0 else time.monotonic() + milliseconds / 1000
 
 
+@cache  # of the few that there are: made anew each time, it cost as much as the answer's way through `poll`
 def _tell_libcurl(event: int) -> int:
     mask = pycurl.CSELECT_IN if event & select.POLLIN else 0
     mask |= pycurl.CSELECT_OUT if event & select.POLLOUT else 0
