@@ -31,7 +31,7 @@ from worker.settings import Settings, load_settings
 from worker.store.db import open_engine
 from worker.store.migrate import migrate_to_head
 
-MEMORY, ENOUGH_MEMORY = Path("/dev/shm"), 4 * 1024**3
+MEMORY, ENOUGH_MEMORY = Path("/dev/shm"), 8 * 1024**3
 # How long an example takes says something of the machine alone.
 hypothesis.settings.register_profile(
     "unhurried", hypothesis.settings(), deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -83,7 +83,10 @@ def _open_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < ENOUGH_MEMORY:
         yield tmp_path_factory.mktemp("postgres")
         return
-    with tempfile.TemporaryDirectory(prefix="lead-resolver-tests-", dir=MEMORY) as folder:
+    for left in MEMORY.glob("lead-resolver-tests.*"):  # by a run that was killed
+        if not Path("/proc", left.name.split(".")[1]).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"lead-resolver-tests.{os.getpid()}.", dir=MEMORY) as folder:
         yield Path(folder)
 
 

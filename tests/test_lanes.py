@@ -54,6 +54,14 @@ def count_room(lane: Lane) -> int:
     return 0 if wanted is None else wanted.requests
 
 
+def test_no_moments_are_reserved_for_more_than_the_window_has_under_way() -> None:
+    lane = open_lane(open_batch(1, 2000, permits=500))
+    lane.answer_seconds = 0.3
+    of_the_permits = count_room(lane)
+    lane.at_most = 50
+    assert count_room(lane) == of_the_permits // 10 > 50
+
+
 def test_a_batch_without_permits_of_its_own_uses_those_of_the_one_before_it() -> None:
     first, second = open_batch(1, 10, permits=4, with_moment=10), open_batch(2, 10, permits=0)
     lane = open_lane(first, second)

@@ -29,6 +29,7 @@ class Lane:
         self.id, self.account = id_, account
         self.batches: dict[int, Batch] = {}  # by claim, the oldest first
         self.answer_seconds = math.inf  # how long the last few took, the slower ones, from when they were asked for
+        self.at_most = math.inf  # requests that the window has under way at once
 
     def add(self, batch: Batch) -> None:
         """A claim more."""
@@ -52,7 +53,7 @@ class Lane:
         most_more = self.account.concurrency - permits if with_permits else 0
         lacking = max(0, min(self._count_waiting() - requests, most_more))
         # Of those that may have a moment before they have a permit, half are there still: that is soon enough.
-        is_enough = 2 * room < self._count_turns() - permits
+        is_enough = 2 * room < self._count_turns() - self._count_at_once()
         if not lacking and (is_enough or not requests):
             return None
         return Wanted(requests, lacking, self._newest.claim.id)
@@ -75,7 +76,11 @@ class Lane:
 
     def _count_turns(self) -> int:
         turns = 1 + MOMENTS_AHEAD.total_seconds() / max(self.answer_seconds, _LEAST_ANSWER_SECONDS)
-        return int(self.count_permits() * turns)
+        return int(self._count_at_once() * turns)
+
+    def _count_at_once(self) -> float:
+        """More than these have no room to leave, whatever permits they have."""
+        return min(self.count_permits(), self.at_most)
 
     def _count_waiting(self) -> int:
         return sum(len(batch.waiting) for batch in self.batches.values())

@@ -23,7 +23,7 @@ from worker.settlement import Polled, hand_back
 from worker.settling_thread import MOST_HANDED_IN, SettlingThread, Share
 from worker.store.moments import Wanted
 
-LOOK_AGAIN_SECONDS = 0.01  # whether the last request of a turn has left
+LOOK_AGAIN_SECONDS = 0.01  # how soon, whether the last request of a turn has left
 SUSPECTS_A_TURN = 20
 
 Ask = Callable[[], bool]
@@ -207,7 +207,7 @@ class _Run:
             self._lanes[lane_id].take_answer(question, asked, now)
         for lane_id in {lane_id for lane_id, _, _ in taken}:
             lane, look = self._lanes[lane_id], self._window.look_at(lane_id)
-            lane.answer_seconds = look.answer_seconds
+            lane.answer_seconds, lane.at_most = look.answer_seconds, look.at_most
             if look.is_stopped:  # by `ends_the_lane`; what is asked from now on needs another
                 self._stop_lane(lane)
 

@@ -39,7 +39,7 @@ from worker.store.worklist import (
 
 log = structlog.get_logger(__name__)
 
-BATCH = 1000
+BATCH = 2000  # a statement costs the same for any number: with 1,000 a lead took a tenth more CPU
 Accounts = Mapping[str, Account]
 
 

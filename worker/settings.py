@@ -82,7 +82,7 @@ class Settings(BaseSettings):
     lead_resolver_action_follow_minutes: float = Field(
         60.0, gt=0, le=10_080, description="how long an acknowledged action is followed before it is reported"
     )
-    lead_resolver_batch_size: int = Field(1_000, ge=1, le=5_000, description="leads a claim takes at most")
+    lead_resolver_batch_size: int = Field(2_000, ge=1, le=5_000, description="leads a claim takes at most")
     lead_resolver_transport: Literal["auto", "curl", "requests"] = Field(
         "auto", description="HTTP by libcurl (needs pycurl) or requests; auto: curl where it is installed"
     )

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.leadbyte.raw_server import JSON_OK, Conversation, encode, serve
-from worker.domain.answers import Asked
+from worker.domain.answers import Answer, Asked
 from worker.leadbyte.curl_transport import MOST_UNDER_WAY, CurlTransport
 from worker.leadbyte.room import LEAST, PATIENCE_SECONDS, Room
 from worker.leadbyte.transport import Request, Window
 
 MOST = 512
+_OK = Answer(200, JSON_OK)
 
 
 @pytest.fixture
@@ -74,6 +75,13 @@ def test_room_stays_within_its_bounds(most: int, seen: list[tuple[int, int, floa
         assert (room.patience == math.inf) == (room.at_most == most)
 
 
+def take_all(window: Window, patience: float = 60) -> list[Asked]:
+    taken: list[Asked] = []
+    while len(window):
+        taken += [asked for _, _, asked in window.take(patience)]
+    return taken
+
+
 class Crowd:
     """A server that answers nobody until so many are there."""
 
@@ -91,18 +99,16 @@ def test_where_answers_take_long_as_many_are_under_way_as_the_lane_allows(window
     with serve(Crowd(3 * LEAST).speak) as server:
         window.open_lane(1, 3 * LEAST)
         window.add(1, [Request(tag, f"{server.url}/crowd") for tag in range(3 * LEAST)])
-        taken = 0
-        while len(window):
-            taken += len(window.take(60))
-    assert taken == 3 * LEAST < MOST_UNDER_WAY
+        answers = take_all(window)
+    assert answers == [_OK] * 3 * LEAST
+    assert len(answers) < MOST_UNDER_WAY
 
 
 def test_who_never_waits_has_no_more_under_way_than_at_first(window: Window) -> None:
     with serve(Crowd(LEAST).speak) as server:
         window.open_lane(1, MOST_UNDER_WAY)
         window.add(1, [Request(tag, f"{server.url}/crowd") for tag in range(10 * LEAST)])
-        while len(window):
-            window.take(0)
+        assert take_all(window, patience=0) == [_OK] * 10 * LEAST
         assert server.connections == LEAST
 
 
@@ -117,7 +123,4 @@ def test_a_lane_that_hangs_with_all_that_may_be_under_way_holds_up_no_other(wind
             quick += window.take(60)
         assert {lane for lane, _, _ in quick} == {2}
         window.add(2, [Request(0, f"{server.url}/crowd")])  # who they have waited for
-        rest: list[tuple[int, int, Asked]] = []
-        while len(window):
-            rest += window.take(60)
-    assert len(rest) == LEAST + 1
+        assert take_all(window) == [_OK] * (LEAST + 1)

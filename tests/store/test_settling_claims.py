@@ -36,7 +36,7 @@ def claimed(claim: Take, make_due: MakeDue) -> Claim:
 def settle(engine: Engine, claim: Claim, **step: Any) -> set[int]:
     with transaction(engine) as connection:
         now = read_clock(connection)
-        steps = [(lead.lead_id, Step(now + timedelta(minutes=1), **step)) for lead in claim.leads]
+        steps = [(lead.lead_id, Step(**{"next_poll_at": now + timedelta(minutes=1), **step})) for lead in claim.leads]
         return settle_polls(connection, claim, steps, now)
 
 
@@ -88,6 +88,20 @@ def test_a_lead_handed_back_pays_nothing_and_keeps_its_note(engine: Engine, clai
     sql("update resolver.watches set failure_streak = 2, last_note = 'as before'")
     settle(engine, claimed)
     assert read_watch(sql, *COUNTERS, "last_poll_at", "last_note") == (0, 0, 2, None, "as before")
+
+
+@pytest.mark.parametrize(("ahead", "hurried"), [("-5 minutes", False), ("-5 minutes", True), ("1 hour", False)])
+def test_a_lead_that_was_not_asked_about_is_due_and_keeps_its_place(
+    engine: Engine, claimed: Claim, sql: Sql, ahead: str, hurried: bool
+) -> None:
+    # An hour ahead: the clock was set back while it was claimed.
+    sql("update resolver.watches set next_poll_at = lease_until - interval '60 s' + %s::interval, crashes = 1", ahead)
+    if hurried:
+        sql("update resolver.watches set hurry_since = clock_timestamp()")
+    before = sql("select least(next_poll_at, clock_timestamp()) from resolver.watches")
+    settle(engine, claimed, next_poll_at=None)
+    assert sql("select next_poll_at <= clock_timestamp(), crashes from resolver.watches") == [(True, 1)]
+    assert read_watch(sql, "next_poll_at") >= before[0]
 
 
 def test_an_endless_streak_of_failures_stays_a_number(engine: Engine, claimed: Claim, sql: Sql) -> None:

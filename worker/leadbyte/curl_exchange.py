@@ -105,6 +105,7 @@ class Exchange:
 
     def forget(self) -> None:
         """Let go of the answer: handles are many, and kept."""
+        self.tag = None
         self._head.clear()
         self._body.clear()
         self._size = 0

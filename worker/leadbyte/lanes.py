@@ -19,6 +19,10 @@ FADES = 0.8  # of how long answers took, with each that was quicker
 _by_moment = attrgetter("send_at")
 
 
+def _by_under_way(named: tuple[int, _Lane]) -> int:
+    return named[1].under_way
+
+
 @dataclass(slots=True)
 class _Lane:
     parallel: int
@@ -37,8 +41,8 @@ class _Lane:
             self.pace.gap_seconds = gap_seconds
         self.waiting = deque(sorted([*self.waiting, *requests], key=_by_moment))
 
-    def look(self) -> LaneLook:
-        return LaneLook(self.is_stopped, not self.waiting, self._find_overrun(), self.answer_seconds)
+    def look(self, at_most: int) -> LaneLook:
+        return LaneLook(self.is_stopped, not self.waiting, self._find_overrun(), self.answer_seconds, at_most)
 
     def _find_overrun(self) -> float | None:
         planned, possible = self.last_moment + self.pace.gap_seconds, self.pace.find_next_turn()
@@ -103,7 +107,7 @@ class Lanes:
 
     def look_at(self, lane: int) -> LaneLook:
         """See `Window`."""
-        return self._lanes[lane].look() if lane in self._lanes else GONE
+        return self._lanes[lane].look(self.at_most) if lane in self._lanes else GONE
 
     def forget(self, lane: int) -> None:
         """Stop it, and drop it once the last of it has been taken; nothing if it is gone already."""
@@ -112,14 +116,18 @@ class Lanes:
             self._drop_if_empty(lane)
 
     def let_out(self, now: float) -> Iterator[tuple[int, Request]]:
-        """Each request that may leave now; it counts as under way from here on."""
-        for name, lane in list(self._lanes.items()):
+        """Each request that may leave now; it counts as under way from here on.
+
+        Where there is not room for all, lanes with the fewest under way come first: one whose answers come at once must
+        not lose its room, one by one, to one that hangs.
+        """
+        for name, lane in sorted(self._lanes.items(), key=_by_under_way):
             if self.is_full():
                 return
             for request in lane.let_out(now, self.at_most - self.under_way):
                 self.under_way += 1
                 yield name, request
-            if self.is_full():  # the next to have room is the one behind it
+            if self.is_full():  # the next to have room, of those that have as few, is the one behind it
                 self._lanes[name] = self._lanes.pop(name)
 
     def give_up(self, now: float) -> Iterator[tuple[int, Request]]:

@@ -36,8 +36,8 @@ class Request(Struct, frozen=True, gc=False):
     send_at: float = field(default_factory=time.monotonic)
 
     def __repr__(self) -> str:
-        """Without what may hold the key."""
-        return f"Request(tag={self.tag}, send_at={self.send_at})"
+        """Without what may hold the key, and what is the caller's."""
+        return f"Request(send_at={self.send_at})"
 
 
 def never_stop(_asked: Asked) -> bool:
@@ -51,13 +51,14 @@ class LaneLook(Struct, frozen=True, gc=False):
     `is_stopped`: nothing more is sent of it, for an answer (`stop_after`) or by `stop_lane`. `is_quiet`: all that was
     added to it has left, or was given up. `overrun`: the last that left was late, and from this `time.monotonic()` on
     others may leave; None: it was in time. `answer_seconds`: how long its last few answers took from when they were
-    asked for, the slower ones; inf: not known.
+    asked for, the slower ones; inf: not known. `at_most`: so many of all lanes together may be under way just now.
     """
 
     is_stopped: bool = True
     is_quiet: bool = True
     overrun: float | None = None
     answer_seconds: float = math.inf
+    at_most: float = math.inf
 
 
 GONE = LaneLook()

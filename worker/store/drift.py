@@ -20,14 +20,11 @@ class UnknownWord:
     shape: str
 
 
-# Of one account. LeadByte has a dozen; who tells more has put something else where the status should be.
+# Of one account, those seen last. LeadByte has a dozen; who tells more puts something else where the status should be.
 MOST_WORDS = 200
 
 _COLUMNS = {"word": "text", "shape": "text"}
 
-_KNOWN = text("""
-    select word from resolver.unknown_words where account_id = (select id from resolver.accounts where name = :account)
-""")
 # xmax is 0 in a row that was just inserted, and not in one that was there already.
 _NOTE = text(f"""
     insert into resolver.unknown_words (account_id, word, shape, first_seen_at, last_seen_at, times)
@@ -35,6 +32,12 @@ _NOTE = text(f"""
     from {unnest(_COLUMNS, "s")} join resolver.accounts a on a.name = :account
     on conflict (account_id, word) do update set last_seen_at = :now, times = unknown_words.times + 1
     returning word, xmax = 0 as is_new
+""")
+_FORGET = text("""
+    delete from resolver.unknown_words where (account_id, word) in (
+        select a.id, u.word from resolver.accounts a join resolver.unknown_words u on u.account_id = a.id
+        where a.name = :account order by u.last_seen_at desc, u.word offset :most
+    )
 """)
 _LIST = text("""
     select a.name as account, u.word, u.shape, u.first_seen_at, u.last_seen_at, u.times
@@ -44,14 +47,15 @@ _LIST = text("""
 
 
 def note_unknown_words(connection: Connection, account: str, words: Sequence[UnknownWord], now: datetime) -> list[str]:
-    """Count the words (each once a batch); returns those never seen before, none once MOST_WORDS are known."""
+    """Count the words (each once a batch); returns those that are new. Beyond MOST_WORDS, those seen longest ago go."""
     if not words:
         return []
-    known = set(connection.execute(_KNOWN, {"account": account}).scalars())
-    new = [told for told in words if told.word not in known][: max(0, MOST_WORDS - len(known))]
-    rows = list_rows(_COLUMNS, [*new, *(told for told in words if told.word in known)])
+    rows = list_rows(_COLUMNS, words)
     noted = execute_many(connection, _NOTE, _COLUMNS, rows, account=account, now=now)
-    return [row.word for row in noted if row.is_new]
+    new = [row.word for row in noted if row.is_new]
+    if new:
+        connection.execute(_FORGET, {"account": account, "most": MOST_WORDS})
+    return new
 
 
 def list_unknown_words(connection: Connection) -> list[dict[str, Any]]:

@@ -68,7 +68,7 @@ _SETTLE = text(f"""
         crashes = case when s.asked then 0 else w.crashes end,
         -- Acted upon while it was being asked about: soon again.
         next_poll_at = least(
-            coalesce(s.next_poll_at, w.next_poll_at),
+            coalesce(s.next_poll_at, least(w.next_poll_at, :now)),
             case when w.hurry_since > w.lease_until - cast(:lease as interval) then :now + interval '2 seconds' end
         ),
         polls = w.polls + s.asked::int,
