@@ -22,6 +22,7 @@ from worker.leadbyte.client import LeadByteClient
 from worker.leadbyte.lanes import Lanes
 from worker.leadbyte.pace import LATEST_SECONDS, LEAST_OF_GAP, SLACK_SECONDS
 from worker.leadbyte.requests_transport import RequestsTransport
+from worker.leadbyte.room import Room
 from worker.leadbyte.transport import Request
 from worker.poller import Poller
 from worker.polling import poll_account
@@ -37,7 +38,7 @@ def lateness_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make_lane(*moments: float, gap: float = 0.0, parallel: int = 100, at_most: int = 100) -> Lanes:
-    lanes = Lanes(at_most)
+    lanes = Lanes(Room(at_most, least=at_most))
     lanes.open(1, parallel)
     lanes.add(1, [Request(tag, "", send_at=moment) for tag, moment in enumerate(moments)], gap)
     return lanes

@@ -23,7 +23,7 @@ from worker.settlement import Polled, hand_back
 from worker.settling_thread import MOST_HANDED_IN, SettlingThread, Share
 from worker.store.moments import Wanted
 
-LOOK_AGAIN_SECONDS = 0.01  # how soon, whether the last request of a turn has left
+LOOK_AGAIN_SECONDS = 0.01  # how soon to look whether the last request of a turn has left
 SUSPECTS_A_TURN = 20
 
 Ask = Callable[[], bool]

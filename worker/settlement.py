@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine
 
 from worker.asking import Batch, Told
 from worker.domain.classify import Meaning
-from worker.domain.decide import Policy, Step, decide_step, leave_unasked
+from worker.domain.decide import Policy, Step, decide_step, leave_alone
 from worker.domain.lifecycle import FINAL, State
 from worker.leadbyte.redacting import describe_shape
 from worker.leadbyte.wire import prepare_for_journal
@@ -114,7 +114,7 @@ def hand_back(engine: Engine, batch: Batch, reason: str) -> None:
     """Nothing could be asked (the key can't be read): the leads stay due, none of their counters moves."""
     with transaction(engine) as connection:
         now = read_clock(connection)
-        unasked = [(lead.lead_id, leave_unasked(lead.watch)) for lead in batch.claim.leads]
+        unasked = [(lead.lead_id, leave_alone(lead.watch)) for lead in batch.claim.leads]
         settle_polls(connection, batch.claim, unasked, now)
         pause(connection, batch.account.name, PauseKind.KEY, reason, now + PROBE_INTERVAL)
         release_permits(connection, batch.claim, Release(), now)

@@ -70,11 +70,11 @@ def decide_step(lead: PolledLead, reading: Reading, now: datetime, policy: Polic
     if reading.meaning is Meaning.TOLD and lead.state not in FINAL:
         return _step_after_record(lead, reading, now, policy, chance)  # nearly all
     if reading.meaning is Meaning.UNASKED:
-        return leave_unasked(lead)
+        return leave_alone(lead)
     if reading.meaning in {Meaning.THROTTLED, Meaning.REFUSED}:
         # Not the lead's affair (the account is paused): none of its counters move. It makes room, though, lest the next
         # probe be about it again, should the trouble be its own after all.
-        return replace(leave_unasked(lead), next_poll_at=now + MAKE_ROOM, note=reading.reason)
+        return replace(leave_alone(lead), next_poll_at=now + MAKE_ROOM, note=reading.reason)
     if lead.state in FINAL:
         return _step_after_recheck(lead, reading, now, chance)
     if reading.meaning is Meaning.FAILED:
@@ -84,8 +84,8 @@ def decide_step(lead: PolledLead, reading: Reading, now: datetime, policy: Polic
     return _step_after_record(lead, reading, now, policy, chance)
 
 
-def leave_unasked(lead: PolledLead) -> Step:
-    """The step of a lead that was claimed and not asked about: nothing of it changes."""
+def leave_alone(lead: PolledLead) -> Step:
+    """The step that changes nothing of a lead: it is as due as it was."""
     return Step(None, not_found_since=lead.not_found_since, told_digest=lead.told_digest)
 
 

@@ -49,7 +49,7 @@ class CurlWindow:
         self._timeout_ms = max(1, int(timeout_seconds * 1000))
         self._stop_after = stop_after
         self._room = Room(MOST_UNDER_WAY)
-        self._lanes = Lanes(self._room.at_most)
+        self._lanes = Lanes(self._room)
         self._ended: list[tuple[int, Any, Asked]] = []
         self._is_closed = False
 
@@ -115,7 +115,6 @@ class CurlWindow:
         self._loop.run(0)
         self._collect()
         self._room.note_look(under_way, ended=under_way - self._lanes.under_way)
-        self._lanes.at_most = self._room.at_most
 
     def _wait(self, until: float) -> None:
         now, is_full = time.monotonic(), self._lanes.is_full()
@@ -123,7 +122,6 @@ class CurlWindow:
         self._loop.run(min(until - now, self._lanes.find_next_moment() - now, patience))
         if is_full:
             self._room.note_wait(time.monotonic() - now)
-            self._lanes.at_most = self._room.at_most
 
     def _collect(self) -> None:
         before, now = len(self._ended), time.monotonic()

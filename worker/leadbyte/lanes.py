@@ -13,6 +13,7 @@ from operator import attrgetter
 
 from worker.leadbyte import pace
 from worker.leadbyte.pace import Pace, is_too_late
+from worker.leadbyte.room import Room
 from worker.leadbyte.transport import GONE, LaneLook, Request
 
 FADES = 0.8  # of how long answers took, with each that was quicker
@@ -74,10 +75,10 @@ class _Lane:
 
 
 class Lanes:
-    """The lanes of one window. `at_most` bounds what is under way in all of them together, and may be set anew."""
+    """The lanes of one window. `room` bounds what is under way in all of them together."""
 
-    def __init__(self, at_most: int) -> None:
-        self.at_most = at_most
+    def __init__(self, room: Room) -> None:
+        self._room = room
         self.under_way = 0
         self._lanes: dict[int, _Lane] = {}
         self._untaken = 0
@@ -87,7 +88,7 @@ class Lanes:
 
     def is_full(self) -> bool:
         """Whether as many are under way as there may be, whatever their lanes allow."""
-        return self.under_way >= self.at_most
+        return self.under_way >= self._room.at_most
 
     def open(self, lane: int, parallel: int) -> None:
         """See `Window.open_lane`."""
@@ -107,7 +108,7 @@ class Lanes:
 
     def look_at(self, lane: int) -> LaneLook:
         """See `Window`."""
-        return self._lanes[lane].look(self.at_most) if lane in self._lanes else GONE
+        return self._lanes[lane].look(self._room.at_most) if lane in self._lanes else GONE
 
     def forget(self, lane: int) -> None:
         """Stop it, and drop it once the last of it has been taken; nothing if it is gone already."""
@@ -124,7 +125,7 @@ class Lanes:
         for name, lane in sorted(self._lanes.items(), key=_by_under_way):
             if self.is_full():
                 return
-            for request in lane.let_out(now, self.at_most - self.under_way):
+            for request in lane.let_out(now, self._room.at_most - self.under_way):
                 self.under_way += 1
                 yield name, request
             if self.is_full():  # the next to have room, of those that have as few, is the one behind it

@@ -24,6 +24,7 @@ from worker.domain.answers import Answer, Asked, NoAnswer, Silence
 from worker.leadbyte.body import UnusableBody, open_body
 from worker.leadbyte.connections import Line, WatchedAdapter, hold_line
 from worker.leadbyte.lanes import Lanes
+from worker.leadbyte.room import Room
 from worker.leadbyte.transport import BODY_CAP, CONNECT_SECONDS, LaneLook, Request, never_stop
 from worker.watchdog import watchdog
 
@@ -78,7 +79,7 @@ class RequestsWindow:
         self._lock = threading.Lock()  # over all that follows
         self._to_dispatch = threading.Condition(self._lock)
         self._to_take = threading.Condition(self._lock)
-        self._lanes = Lanes(MOST_THREADS)
+        self._lanes = Lanes(Room(MOST_THREADS, least=MOST_THREADS))
         self._ended: list[tuple[int, Any, Asked]] = []
         self._lines: set[Line] = set()
         self._is_closed = False

@@ -2,7 +2,7 @@
 
 A request whose answer lies in its socket until the caller is through with others gains nothing by having left earlier.
 It costs one connection more, LeadByte's and ours, and a handle more that goes in and out of a core's cache: with 200 at
-once where 64 would do, a lead costs a quarter more CPU. Used by `curl_transport`.
+once where 64 would do, a lead costs a quarter more CPU. Used by `lanes`; `curl_transport` says what it sees.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ PATIENCE_SECONDS = 0.005  # what a caller with a full window waits before it has
 
 
 class Room:
-    """Begins small, and follows what its caller sees. `most` is a bound that is never exceeded."""
+    """Begins with `least`, and follows what its caller says it sees. `most` is a bound that is never exceeded."""
 
-    def __init__(self, most: int) -> None:
-        self._least, self._most = min(LEAST, most), most
+    def __init__(self, most: int, least: int = LEAST) -> None:
+        self._least, self._most = min(least, most), most
         self._waited = 0.0
         self.at_most = self._least
 

@@ -66,7 +66,8 @@ _SETTLE = text(f"""
         claim_id = null, lease_until = null,
         -- Not asked: as suspect as it was.
         crashes = case when s.asked then 0 else w.crashes end,
-        -- Acted upon while it was being asked about: soon again.
+        -- Not asked: it keeps its place (by now, lest a clock that was set back make it wait). Acted upon while it was
+        -- being asked about: soon again.
         next_poll_at = least(
             coalesce(s.next_poll_at, least(w.next_poll_at, :now)),
             case when w.hurry_since > w.lease_until - cast(:lease as interval) then :now + interval '2 seconds' end
