@@ -227,6 +227,21 @@ def test_each_stopping_signal_is_raised_once_and_later_ones_are_ignored(number: 
     assert signal.getsignal(number) == before
 
 
+class _Interrupted:
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_that_python_swallows_in_a_destructor_is_heeded_after_it(capfd: pytest.CaptureFixture[str]) -> None:
+    before = sys.unraisablehook
+    with pytest.raises(StopRequested) as caught, stop_on_signals():  # noqa: PT012 -- the wait is the fact
+        _Interrupted()  # nothing holds it
+        threading.Event().wait(60)
+    assert caught.value.signal_number == signal.SIGTERM
+    assert sys.unraisablehook is before
+    assert "ignored" not in capfd.readouterr().err
+
+
 def test_a_signal_during_a_clean_up_is_heeded_after_it() -> None:
     finished = False
     with pytest.raises(StopRequested), stop_on_signals(), undisturbed():  # noqa: PT012 -- as above

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +13,8 @@ from types import FrameType
 
 # SIGINT is restored last: its usual handler raises, and nothing may be left to restore after that.
 _STOPPING_SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
+
+_AGAIN_SECONDS = 0.02  # a destructor is over long before
 
 
 class StopRequested(KeyboardInterrupt):
@@ -38,6 +42,10 @@ class _Requests:
         self.accepts = False
         raise StopRequested(number)
 
+    def repeat(self, number: int) -> None:
+        if self.accepts:
+            os.kill(os.getpid(), number)
+
 
 _requests = _Requests()
 
@@ -55,11 +63,36 @@ def stop_on_signals() -> Iterator[None]:
     try:
         for number in previous:
             signal.signal(number, _requests.handle)
-        yield
+        with _swallowed_signals_sent_again():
+            yield
     finally:
         _requests.accepts = False
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _swallowed_signals_sent_again() -> Iterator[None]:
+    """Python swallows what is raised in a destructor or a weak reference's callback: such a signal comes anew, later.
+
+    From a thread, because this hook is called where an exception would still be swallowed.
+    """
+    previous = sys.unraisablehook
+
+    def hook(swallowed: sys.UnraisableHookArgs) -> None:
+        if not isinstance(swallowed.exc_value, StopRequested):
+            previous(swallowed)
+            return
+        _requests.accepts = True
+        timer = threading.Timer(_AGAIN_SECONDS, _requests.repeat, [swallowed.exc_value.signal_number])
+        timer.daemon = True
+        timer.start()
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = previous
 
 
 @contextmanager
