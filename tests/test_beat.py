@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pickle
 from datetime import UTC, datetime, timedelta
+from unittest.mock import patch
 
 import pytest
 import time_machine
+from celery import Celery
+from celery.beat import Scheduler
 
 from worker.beat import INTERVAL_SECONDS, EverySecond
 
@@ -28,11 +31,22 @@ def test_it_ticks_at_once_and_then_once_a_second() -> None:
     schedule = EverySecond(clock)
     assert schedule.is_due(WALL) == (True, INTERVAL_SECONDS)
     clock.now += 0.25
-    assert schedule.is_due(WALL) == (False, 0.75)
+    assert not schedule.is_due(WALL).is_due
     assert schedule.remaining_estimate(WALL) == timedelta(seconds=0.75)
     clock.now += 0.75
     assert schedule.remaining_estimate(WALL) == timedelta(0)
     assert schedule.is_due(WALL) == (True, INTERVAL_SECONDS)
+
+
+def test_beat_sleeps_until_it_is_time_instead_of_asking_again_and_again() -> None:
+    clock, ticks = Monotonic(), []
+    app = Celery(broker="memory://", set_as_current=False)
+    app.conf.beat_schedule = {"tick": {"task": "polling.schedule", "schedule": EverySecond(clock)}}
+    scheduler = Scheduler(app, max_interval=1)
+    with patch.object(scheduler, "apply_entry", lambda *_args, **_kwargs: ticks.append(clock.now)):
+        for _ in range(30):
+            clock.now += max(0.0, scheduler.tick())
+    assert ticks == pytest.approx([1001.0 + n for n in range(15)])
 
 
 @pytest.mark.parametrize("step", [timedelta(hours=-1), timedelta(days=1), timedelta(days=-3650)])
