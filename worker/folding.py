@@ -14,7 +14,7 @@ from worker.accounts import Account
 from worker.domain.acceptance import Acceptance, conclude, forget_conclusion
 from worker.domain.changes import describe_changes
 from worker.domain.classify import Meaning, Reading, classify_reply
-from worker.domain.facts import Facts, Named, derive_facts, join_facts, recognise_facts
+from worker.domain.facts import NOTHING_TOLD, Facts, Named, derive_facts, join_facts, recognise_facts
 from worker.domain.lifecycle import FINAL, State, may_become
 from worker.domain.ordinary import read_ordinary
 from worker.leadbyte.wire import decode_text
@@ -24,6 +24,7 @@ from worker.store.worklist import JournalledReply
 
 # LeadByte's clock may be a little ahead of ours; a `processed` stamp further in the future than this is no such stamp.
 CLOCK_SLACK = timedelta(minutes=5)
+_OF_THE_LEAD = frozenset({Meaning.TOLD, Meaning.UNKNOWN_STATUS})  # made once: of its members each costs a look-up
 
 
 class Folding(Struct):
@@ -50,10 +51,12 @@ def fold_reply(lead: Folding, reply: JournalledReply) -> Reading:
     """Join what one reply tells to what is known: the whole meaning of a reply, as a pure step; how it was read."""
     reading = read_reply(lead.queue_id, reply.http_status, reply.body)
     lead.last_reply_id = reply.reply_id
-    if reading.meaning not in {Meaning.TOLD, Meaning.UNKNOWN_STATUS}:
+    if reading.meaning not in _OF_THE_LEAD:
         return reading
-    before, was_final = lead.facts, lead.state in FINAL
-    known = forget_conclusion(before, lead.state, lead.choose_acceptance(before.campaign))
+    known = before = lead.facts
+    was_final = lead.state in FINAL
+    if before is not NOTHING_TOLD:
+        known = forget_conclusion(before, lead.state, lead.choose_acceptance(before.campaign))
     told = recognise_facts(known, reading.facts)
     facts = join_facts(known, told)
     for delivery in told.deliveries or ():

@@ -31,13 +31,14 @@ def mind_account(connection: Connection, account: str, claim: Claim, told: Seque
     # Only the probe knows that the trouble is over: other claims may have been answered before it began.
     if claim.probe_until is not None and any(t.reading.meaning in ANSWERS for t in told):
         _resume(connection, account, claim.probe_until)
-    refused = next((t.reading.reason for t in told if t.reading.meaning is Meaning.REFUSED), None)
+    ill = [t for t in told if t.is_strained or t.reading.meaning not in _WELL or t.retry_after is not None]
+    refused = next((t.reading.reason for t in ill if t.reading.meaning is Meaning.REFUSED), None)
     if refused is not None:
         reason = f"LeadByte refuses this account: {refused}. Check its key, and the key's permission 'API queue'"
         pause(connection, account, PauseKind.KEY, reason, now + PROBE_INTERVAL)
     waits = [
         read_retry_after(t.retry_after, now)
-        for t in told
+        for t in ill
         if t.reading.meaning is Meaning.THROTTLED or t.retry_after is not None
     ]
     if waits:
@@ -48,7 +49,12 @@ def mind_account(connection: Connection, account: str, claim: Claim, told: Seque
     # What was under way when the account was paused says nothing new of it; a probe does.
     if is_paused and not waits and claim.probe_until is None:
         return True
-    return _press(connection, account, recorded.pressure, told, len(waits), now) or is_paused
+    answers = Answers(
+        good=len(told) - len(ill),
+        strained=sum(t.is_strained and t.retry_after is None for t in ill),
+        throttled=len(waits),
+    )
+    return _press(connection, account, recorded.pressure, ill, answers, now) or is_paused
 
 
 def heed_throttling(connection: Connection, account: str, wait: timedelta, now: datetime) -> None:
@@ -70,20 +76,15 @@ def _resume(connection: Connection, account: str, probe_until: datetime) -> None
 
 
 def _press(
-    connection: Connection, account: str, known: Pressure, told: Sequence[Told], throttled: int, now: datetime
+    connection: Connection, account: str, known: Pressure, ill: Sequence[Told], answers: Answers, now: datetime
 ) -> bool:
     """Let the answers have their effect on how hard the account is asked; returns whether it is to be left alone."""
-    answers = Answers(
-        good=sum(not t.is_strained and t.reading.meaning in _WELL for t in told),
-        strained=sum(t.is_strained and t.retry_after is None for t in told),
-        throttled=throttled,
-    )
     rest = _adjust(connection, account, known, answers, now)
     if rest is not None:
-        said = next(t.reading.reason for t in told if t.is_strained)
+        said = next(t.reading.reason for t in ill if t.is_strained)
         reason = f"LeadByte does not answer ({said}); probing every {rest.total_seconds():.0f} s whether it does again"
         pause(connection, account, PauseKind.TROUBLE, reason, now + rest)
-    return rest is not None or throttled > 0
+    return rest is not None or answers.throttled > 0
 
 
 def _adjust(

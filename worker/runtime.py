@@ -10,7 +10,7 @@ from functools import cache
 from sqlalchemy import Engine
 
 from worker.accounts import Account, load_accounts
-from worker.domain.backoff import LadderSchedule
+from worker.domain.backoff import DEFAULT_SCHEDULE
 from worker.domain.decide import Policy
 from worker.domain.learning.schedule import Bounds
 from worker.leadbyte.acting import ActingClient
@@ -105,7 +105,7 @@ def _make_poller(_pid: int) -> Poller:
         engine=open_process_engine(),
         client=LeadByteClient(open_transport(settings.lead_resolver_transport), settings.leadbyte_timeout_seconds),
         accounts=read_accounts(),
-        policy=Policy(settings.abandon_after, settings.not_found_grace, LadderSchedule()),
+        policy=Policy(settings.abandon_after, settings.not_found_grace, DEFAULT_SCHEDULE),
         batch_size=settings.lead_resolver_batch_size,
         keep_lead_data=settings.lead_resolver_keep_lead_data,
         reads_facts=read_recheck() is not None,

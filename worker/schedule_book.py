@@ -13,7 +13,7 @@ from typing import Protocol
 import structlog
 from sqlalchemy import Engine
 
-from worker.domain.backoff import LadderSchedule, Schedule
+from worker.domain.backoff import DEFAULT_SCHEDULE, Schedule
 from worker.domain.learning.schedule import LearnedSchedule, make_ages
 from worker.errors import LeadResolverError
 from worker.store.db import transaction
@@ -43,16 +43,15 @@ class ScheduleBook:
         self._longest_gap = longest_gap
         self._is_used = is_used
         self._read_at: float | None = None
-        self._schedules: Mapping[tuple[str, str], LearnedSchedule] = {}
+        self._schedules: Mapping[tuple[str, str], Schedule] = {}
 
     def choose_schedule(self, account: str, campaign_id: str | None = None, lead_id: int = 1) -> Schedule:
         """The schedule of this lead; the default where nothing is learned yet, or learning is switched off."""
         if not self._is_used or lead_id % EXPLORED == 0:
-            return LadderSchedule()
+            return DEFAULT_SCHEDULE
         self._read_now_and_then()
-        campaigns = (campaign_id, WHOLE_ACCOUNT) if campaign_id else (WHOLE_ACCOUNT,)
-        found = (self._schedules.get((account, campaign)) for campaign in campaigns)
-        return next((schedule for schedule in found if schedule is not None), LadderSchedule())
+        of_campaign = self._schedules.get((account, campaign_id)) if campaign_id else None
+        return of_campaign or self._schedules.get((account, WHOLE_ACCOUNT), DEFAULT_SCHEDULE)
 
     def _read_now_and_then(self) -> None:
         now = time.monotonic()

@@ -126,7 +126,7 @@ def _choose_policy(policy: Policy, choose_schedule: ChooseSchedule | None, accou
         return policy
     campaign = told.reading.facts.campaign
     schedule = choose_schedule(account, None if campaign is None else campaign.id, told.lead.lead_id)
-    return replace(policy, schedule=schedule)
+    return policy if schedule is policy.schedule else replace(policy, schedule=schedule)
 
 
 def _make_entries(told: Sequence[Told], steps: Mapping[int, Step], *, keep_lead_data: bool) -> Iterator[JournalEntry]:

@@ -59,6 +59,9 @@ class LadderSchedule:
         return LADDER[place] if place < len(LADDER) else age + BEYOND_LADDER
 
 
+DEFAULT_SCHEDULE = LadderSchedule()
+
+
 def delay_after_not_yet(
     schedule: Schedule,
     age: timedelta,

@@ -140,7 +140,8 @@ def _step_after_record(lead: PolledLead, reading: Reading, now: datetime, policy
     told = reading.meaning is Meaning.TOLD
     if reading.state in FINAL:
         return Step(later, answered=True, journalled=True, told_digest=digest, note=reading.reason, told=told)
-    if _is_too_old(lead, now, policy):
+    deadline = lead.watched_since + policy.abandon_after
+    if now >= deadline:
         because = f"no verdict within {_say_duration(policy.abandon_after)}; {reading.reason}"
         return Step(
             later,
@@ -161,7 +162,7 @@ def _step_after_record(lead: PolledLead, reading: Reading, now: datetime, policy
         is_hurried=lead.is_hurried,
     )
     return Step(
-        _not_past_deadline(lead, now + delay, now, policy),
+        min(now + delay, deadline),  # one last look falls on the deadline itself, rather than up to an hour after it
         answered=True,
         journalled=is_news,
         told_digest=digest,
@@ -212,12 +213,6 @@ def _step_after_failure(lead: PolledLead, reading: Reading, now: datetime, polic
 
 def _is_too_old(lead: PolledLead, now: datetime, policy: Policy) -> bool:
     return now - lead.watched_since >= policy.abandon_after
-
-
-def _not_past_deadline(lead: PolledLead, next_poll_at: datetime, now: datetime, policy: Policy) -> datetime:
-    """One last look falls on the deadline itself, rather than up to an hour after it."""
-    deadline = lead.watched_since + policy.abandon_after
-    return min(next_poll_at, deadline) if deadline > now else next_poll_at
 
 
 def _say_duration(duration: timedelta) -> str:

@@ -190,24 +190,23 @@ def derive_facts(facts: Facts, state: State) -> Facts:
     are told and none did; what LeadByte says itself where no buyer, or no buyer's amount, is told.
     """
     bought = [buyer for buyer in facts.buyers or () if buyer.bought]
-    sold = True if bought else _derive_sold(facts, state)
+    if not bought:
+        sold = _derive_sold(facts, state)
+        revenue = Decimal(0) if facts.buyers and sold is False else facts.revenue
+        return facts if (sold, revenue) == (facts.sold, facts.revenue) else replace(facts, sold=sold, revenue=revenue)
     currencies = {buyer.currency for buyer in bought if buyer.currency}
-    revenue = facts.revenue
-    if facts.buyers and sold is False:
-        revenue = Decimal(0)
-    elif len(currencies) < 2:  # noqa: PLR2004 - pounds and dollars have no sum
-        revenue = _add_up(bought, facts.revenue)
+    # Pounds and dollars have no sum.
+    revenue = _add_up(bought, facts.revenue) if len(currencies) <= 1 else facts.revenue
     currency = facts.currency or (currencies.pop() if len(currencies) == 1 else None)
-    if (sold, revenue, currency) == (facts.sold, facts.revenue, facts.currency):
-        return facts
-    return replace(facts, sold=sold, revenue=revenue, currency=currency)
+    return replace(facts, sold=True, revenue=revenue, currency=currency)
 
 
 def _add_up(bought: list[Buyer], known: Decimal | None) -> Decimal | None:
     amounts = [buyer.revenue for buyer in bought if buyer.revenue is not None]
-    total = sum(amounts, Decimal(0))
-    is_credible = abs(total) < LARGEST_TOTAL  # a thousand buyers at a billion each: nothing to believe
-    return total if amounts and is_credible else known
+    if not amounts:
+        return known
+    total = sum(amounts[1:], amounts[0])
+    return total if abs(total) < LARGEST_TOTAL else known  # a thousand buyers at a billion each: nothing to believe
 
 
 def _derive_sold(facts: Facts, state: State) -> bool | None:
@@ -218,11 +217,11 @@ def _derive_sold(facts: Facts, state: State) -> bool | None:
         declined = {id_ for buyer in buyers if buyer.declined for id_ in (buyer.id, buyer.bid) if id_ is not None}
         if any(delivery.buyer_id not in declined for delivery in sales):
             return True
-    is_decided = facts.buyers is not None and all(buyer.declined for buyer in buyers)
-    was_taken_back = facts.sold is True and bool(buyers or deliveries)
-    if state is State.REJECTED or (state in FINAL and is_decided) or was_taken_back:
+    if state is State.REJECTED:
         return False
-    return facts.sold
+    is_decided = state in FINAL and facts.buyers is not None and all(buyer.declined for buyer in buyers)
+    was_taken_back = facts.sold is True and bool(buyers or deliveries)
+    return False if is_decided or was_taken_back else facts.sold
 
 
 def _merge_named(known: Named | None, told: Named) -> Named:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
+from operator import attrgetter
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -39,6 +40,7 @@ class _NeedsCareError(Exception):
 Row = TypeVar("Row", BuyerRow, DeliveryRow)
 Block = TypeVar("Block")
 Read = TypeVar("Read", Buyer, Delivery)
+_by_key = attrgetter("key")
 
 _QUEUED = Reading(Meaning.TOLD, "LeadByte says: Queued", State.QUEUED)
 _VERDICTS: Mapping[str, Reading] = MappingProxyType(
@@ -139,8 +141,8 @@ def _pick(in_record: Block | None, in_response: Block | None) -> Block | None:
 def _read_rows(read: Callable[[Row], Read], rows: Sequence[Row] | None) -> tuple[Read, ...] | None:
     if rows is None:
         return None
-    told = tuple([read(row) for row in rows])
-    if len(told) > 1 and (len(told) > MOST_ROWS or len({row.key for row in told}) < len(told)):
+    told: tuple[Read, ...] = tuple(map(read, rows))
+    if len(told) > 1 and (len(told) > MOST_ROWS or len({*map(_by_key, told)}) < len(told)):
         raise _NeedsCareError
     return told
 

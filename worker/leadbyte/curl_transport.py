@@ -107,7 +107,7 @@ class CurlWindow:
                 self._loop.start(exchange)
             else:
                 self._note_end(exchange, NoAnswer(Silence.BROKEN), now)
-                self._judge(lane, NoAnswer(Silence.BROKEN))
+                self._judge(self._ended[-1:])
 
     def _look(self) -> None:
         """Take in what has ended while the caller was busy."""
@@ -127,18 +127,18 @@ class CurlWindow:
         before, now = len(self._ended), time.monotonic()
         for exchange, error in self._loop.collect():
             self._note_end(exchange, exchange.read_outcome(error), now)
-        for lane, _, asked in self._ended[before:]:
-            self._judge(lane, asked)
+        self._judge(self._ended[before:])
 
     def _note_end(self, exchange: Exchange, asked: Asked, now: float) -> None:
         self._lanes.end(exchange.lane, now - exchange.left_at)
         self._ended.append((exchange.lane, exchange.tag, asked))
         self._loop.put_back(exchange)
 
-    def _judge(self, lane: int, asked: Asked) -> None:
-        must_stop = True  # where the caller's judgement fails, nothing more is sent
-        try:
-            must_stop = self._stop_after(asked)
-        finally:
-            if must_stop:
-                self._lanes.stop(lane)
+    def _judge(self, ended: Sequence[tuple[int, Any, Asked]]) -> None:
+        for lane, _, asked in ended:
+            must_stop = True  # where the caller's judgement fails, nothing more is sent
+            try:
+                must_stop = self._stop_after(asked)
+            finally:
+                if must_stop:
+                    self._lanes.stop(lane)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, text
 
@@ -79,8 +80,9 @@ def conclude_leads(connection: Connection, moves: Sequence[Move], at: datetime) 
     """
     if not moves:
         return {}
-    rows = execute_many(connection, _CONCLUDE, MOVE_COLUMNS, list_rows(MOVE_COLUMNS, moves), at=at)
-    digests = {row.id: row.told_digest for row in rows}
+    concluded = execute_many(connection, _CONCLUDE, MOVE_COLUMNS, list_rows(MOVE_COLUMNS, moves), at=at)
+    rows: Sequence[Sequence[Any]] = concluded.all()
+    digests = {row[0]: row[1] for row in rows}  # by name, each would be looked up
     if len(digests) < len(moves):
         raise LeadResolverError("leads were moved by somebody else although they are locked; nothing was recorded")
     return digests

@@ -111,7 +111,7 @@ _SAVE_DELIVERIES = upsert("resolver.deliveries", _DELIVERY_COLUMNS, ["lead_id", 
 def lock_leads(connection: Connection, lead_ids: Sequence[int]) -> list[KnownLead]:
     """Lock the leads, in one order for everybody, and read all that is recorded of them."""
     rows = connection.execute(_LOCK_LEADS, {"lead_ids": write_values(lead_ids)}).all()
-    known = load_facts(connection, [id_ for id_, *_ in rows])
+    known = load_facts(connection, lead_ids)
     unknown = (NOTHING_TOLD, 0, False)
     return [
         KnownLead(id_, queue_id, account, STATES[state], state_reason, resolved_at, *known.get(id_, unknown))

@@ -137,7 +137,8 @@ def settle_polls(connection: Connection, claim: Claim, steps: Sequence[tuple[int
         )
         for lead, step in steps
     ]
-    return set(execute_many(connection, _SETTLE, _STEP_COLUMNS, rows, claim=claim.id, now=now, lease=LEASE).scalars())
+    settled = execute_many(connection, _SETTLE, _STEP_COLUMNS, rows, claim=claim.id, now=now, lease=LEASE)
+    return set(settled.scalars().all())
 
 
 def journal_replies(connection: Connection, claim: Claim, entries: Sequence[JournalEntry]) -> None:

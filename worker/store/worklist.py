@@ -123,4 +123,4 @@ def read_journal(connection: Connection, lead_ids: Sequence[int]) -> list[Journa
 
 
 def _read_replies(connection: Connection, statement: TextClause, values: Mapping[str, object]) -> list[JournalledReply]:
-    return [JournalledReply(*row) for row in connection.execute(statement, values)]
+    return [JournalledReply(*row) for row in connection.execute(statement, values).all()]
