@@ -151,8 +151,8 @@ class Batch:
         Where the key opened the door for one lead of the batch, a refusal of another is that lead's own trouble.
         """
         told, self.told, self.told_bytes, self.strained = self.told, [], 0, 0
-        self.troubles.clear()
-        if not self.was_let_in:
+        troubles, self.troubles = self.troubles, set()
+        if not self.was_let_in or Meaning.REFUSED not in troubles:
             return told
         return [
             replace(t, reading=Reading(Meaning.FAILED, t.reading.reason)) if t.reading.meaning is Meaning.REFUSED else t

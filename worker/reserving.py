@@ -42,7 +42,8 @@ class Reserver:
             self._again_at[account.name] = time.monotonic() + AFTER_A_FAULT_SECONDS
             return [], Moments()
         self._again_at[account.name] = time.monotonic() + RESERVE_AGAIN_SECONDS
-        return [read_at + wait.total_seconds() for wait in reserved.send_after], reserved
+        first, gap = read_at + reserved.first.total_seconds(), reserved.gap.total_seconds()
+        return [first + n * gap for n in range(reserved.count)], reserved
 
 
 def find_budget(account: Account) -> Budget:

@@ -94,7 +94,7 @@ def settle(
         }
         still_ours = settle_polls(connection, claim, list(steps.items()), now)
         # What a worker that lost its leads was told may be long out of date.
-        ours = [t for t in told if t.lead.lead_id in still_ours]
+        ours = told if len(still_ours) == len(told) else [t for t in told if t.lead.lead_id in still_ours]
         journal_replies(connection, claim, list(_make_entries(ours, steps, keep_lead_data=keep_lead_data)))
         abandoned = _abandon(connection, ours, steps, now)
         end_rechecks(connection, [(id_, steps[id_].told_digest) for id_ in still_ours if steps[id_].ends_recheck])
@@ -159,13 +159,13 @@ def _abandon(connection: Connection, told: Sequence[Told], steps: Mapping[int, S
 
 def _count(told: Sequence[Told], steps: Mapping[int, Step], abandoned: Collection[int], *, lost: int) -> Polled:
     final = sum(t.reading.state in FINAL for t in told)
-    settled = [steps[t.lead.lead_id] for t in told if t.lead.lead_id not in abandoned]
+    taken = [steps[t.lead.lead_id] for t in told]
     return Polled(
         polled=sum(t.reading.meaning is not Meaning.UNASKED for t in told),
         final=final,
-        waiting=sum(step.answered for step in settled) - final,
-        failed=sum(steps[t.lead.lead_id].failed for t in told),
+        waiting=sum(step.answered for step in taken) - sum(steps[id_].answered for id_ in abandoned) - final,
+        failed=sum(step.failed for step in taken),
         abandoned=len(abandoned),
-        journalled=sum(steps[t.lead.lead_id].journalled for t in told),
+        journalled=sum(step.journalled for step in taken),
         lost=lost,
     )

@@ -55,10 +55,9 @@ class SettlingThread:
     def _settle_patiently(self, share: Share) -> Settled:
         if self._is_closing:
             raise DatabaseUnavailable("polling ended before these answers were settled; they will be asked for again")
-        names = [t.lead.queue_id for t in share.told]
-        reach("poll.before_settle", names)
+        reach("poll.before_settle", (t.lead.queue_id for t in share.told))
         settled = retry_while_unavailable(lambda: self._settle(share.batch, share.told, share.release))
-        reach("poll.after_settle", names)
+        reach("poll.after_settle", (t.lead.queue_id for t in share.told))
         return settled
 
     def take_settled(self, at_most_left: int) -> Iterator[tuple[Share, Settled]]:

@@ -29,7 +29,7 @@ def take(
 
 def list_moments(engine: Engine, wanted: int, rate: float) -> list[datetime]:
     now, reserved = take(engine, wanted, rate=rate)
-    return [now + wait for wait in reserved.send_after]
+    return [now + reserved.first + n * reserved.gap for n in range(reserved.count)]
 
 
 @pytest.fixture(autouse=True)
@@ -53,19 +53,19 @@ def test_workers_at_the_same_time_share_no_moment(engine: Engine) -> None:
 
 def test_nothing_is_reserved_far_ahead(engine: Engine) -> None:
     _, first = take(engine, 100)
-    assert len(first.send_after) == 20 * MOMENTS_AHEAD.total_seconds() + 1
-    assert max(first.send_after) <= MOMENTS_AHEAD
+    assert first.count == 20 * MOMENTS_AHEAD.total_seconds() + 1
+    assert first.first + (first.count - 1) * first.gap <= MOMENTS_AHEAD
 
 
 def test_a_slow_budget_grants_one_moment_and_the_next_only_when_it_is_near(engine: Engine) -> None:
-    assert [len(take(engine, 3, rate=0.1)[1].send_after) for _ in range(2)] == [1, 0]
+    assert [take(engine, 3, rate=0.1)[1].count for _ in range(2)] == [1, 0]
 
 
 def test_time_that_passed_unused_gives_no_moments(engine: Engine, sql: Sql) -> None:
     sql("update resolver.accounts set next_slot_at = clock_timestamp() - interval '1 day'")
     _, reserved = take(engine, 100)
-    assert reserved.send_after[0] == timedelta(0)
-    assert len(reserved.send_after) == 7
+    assert reserved.first == timedelta(0)
+    assert reserved.count == 7
 
 
 @pytest.mark.parametrize("ends", ["1 hour", "-1 second"], ids=["paused", "waiting for its probe"])
@@ -79,7 +79,7 @@ def test_none_is_reserved_under_a_pause(engine: Engine, sql: Sql, ends: str) -> 
 
 
 def test_the_days_budget_counts_what_is_sent_and_then_pauses_the_account(engine: Engine, sql: Sql) -> None:
-    assert [len(take(engine, 3, rate=1000.0, per_day=5)[1].send_after) for _ in range(2)] == [3, 2]
+    assert [take(engine, 3, rate=1000.0, per_day=5)[1].count for _ in range(2)] == [3, 2]
     assert take(engine, 3, per_day=5)[1].is_used_up
     assert take(engine, 3, per_day=5)[1].is_used_up
     assert sql("select requests_today, pause_kind from resolver.accounts") == [(5, "budget")]
@@ -104,7 +104,7 @@ def test_permits_that_have_become_free_come_with_a_moment_each(
     engine: Engine, our_claim: int, sql: Sql, lacking: int, more: int
 ) -> None:
     _, reserved = take(engine, 1, lacking=lacking, claim=our_claim)
-    assert (len(reserved.send_after), reserved.permits) == (1 + more, more)
+    assert (reserved.count, reserved.permits) == (1 + more, more)
     assert count_permits(sql) == 1 + more
 
 
@@ -117,5 +117,5 @@ def test_no_permit_is_taken_that_the_budget_has_no_moment_for(engine: Engine, ou
 def test_a_claim_that_has_lapsed_gets_no_permits(engine: Engine, our_claim: int, sql: Sql) -> None:
     sql("update resolver.claims set lease_until = clock_timestamp()")
     _, reserved = take(engine, 1, lacking=3, claim=our_claim)
-    assert (len(reserved.send_after), reserved.permits) == (1, 0)
+    assert (reserved.count, reserved.permits) == (1, 0)
     assert count_permits(sql) == 1

@@ -18,7 +18,7 @@ from worker.store.permits import count_permits, take_permits
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """How long from now to hold each request: fewer than wanted, or none, where the budget's next are further ahead.
+    """`count` moments, the first so long from now: fewer than wanted, or none, where the next are further ahead.
 
     `gap`: the time between two, however many others have reserved between them. `permits`: so many more were free.
 
@@ -26,7 +26,8 @@ class Moments:
     which the day's budget has counted.
     """
 
-    send_after: tuple[timedelta, ...] = ()
+    first: timedelta = timedelta(0)
+    count: int = 0
     gap: timedelta = timedelta(0)
     permits: int = 0
     is_paused: bool = False
@@ -64,4 +65,4 @@ def reserve_moments(connection: Connection, account: str, budget: Budget, now: d
     if count > 0:
         taken = {"next_slot_at": slots.start + count * slots.gap, "requests_today": row.requests_today + count}
         connection.execute(TAKE_SLOTS, {**taken, "account": row.id, "now": now, "paused_until": None})
-    return Moments(tuple(slots.start - now + n * slots.gap for n in range(count)), slots.gap, more)
+    return Moments(slots.start - now, max(0, count), slots.gap, more)
