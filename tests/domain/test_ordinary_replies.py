@@ -14,6 +14,7 @@ from tests.benchmarks.pipeline.replies import PLACE, list_stories, write_body, w
 from worker.domain.classify import classify_reply
 from worker.domain.lifecycle import State
 from worker.domain.ordinary import glance_at_reply, read_ordinary
+from worker.domain.queue_id import PATTERN
 from worker.leadbyte.wire import decode_body, prepare_for_journal
 
 QUEUE_ID = "ac1e0206-12eaee18-63765b37-471b-f60cd31d"
@@ -125,6 +126,44 @@ def test_queued_is_told_at_a_glance() -> None:
     glance = glance_at_reply(QUEUE_ID, 200, write_queued_body().replace(PLACE, QUEUE_ID).encode())
     assert glance is not None
     assert glance.state is State.QUEUED
+
+
+queue_ids = st.from_regex(PATTERN, fullmatch=True)
+LAYOUTS = [{}, {"indent": 1}, {"separators": (",", ":")}, {"sort_keys": True}]
+
+
+def write_queued(queue_id: str, layout: dict[str, Any]) -> bytes:
+    return json.dumps({**VERDICT, "records": [{**QUEUED, "queueId": queue_id}]}, **layout).encode()
+
+
+@given(st.lists(queue_ids | st.sampled_from(["processed", "response"]), min_size=2, max_size=4), st.data())
+def test_queued_is_told_of_each_lead_as_the_careful_reader_does(ids: list[str], data: st.DataObject) -> None:
+    for queue_id in ids:
+        body = write_queued(queue_id, data.draw(st.sampled_from(LAYOUTS)))
+        for asked in ids:
+            glance = glance_at_reply(asked, 200, body)
+            assert (glance is None) == (asked != queue_id)
+            assert glance is None or glance == classify_reply(asked, 200, decode_body(body).document)
+
+
+@pytest.mark.parametrize("learned", ["processed", "response"])
+def test_a_lead_called_like_a_field_does_not_make_others_of_its_field(learned: str) -> None:
+    told = write_queued(learned, {"sort_keys": True})
+    assert glance_at_reply(learned, 200, told) is not None
+    parts, ours = told.split(learned.encode()), QUEUE_ID.encode()
+    for said in (ours.join(parts[:2]), told.replace(learned.encode(), ours, 1), ours.join(parts)):
+        assert glance_at_reply(QUEUE_ID, 200, said) in {None, classify_reply(QUEUE_ID, 200, decode_body(said).document)}
+
+
+@given(queue_ids, st.integers(0, 200), st.binary(max_size=3))
+def test_an_answer_that_is_nearly_queued_is_read_as_what_it_is(queue_id: str, at: int, put: bytes) -> None:
+    assert glance_at_reply(QUEUE_ID, 200, write_queued(QUEUE_ID, {})) is not None
+    body = write_queued(queue_id, {})
+    odd = body[:at] + put + body[at + len(put) :]
+    decoded = decode_body(odd)
+    careful = classify_reply(queue_id, 200, decoded.document, decoded.text)
+    assert glance_at_reply(queue_id, 200, odd) in {None, careful}
+    assert glance_at_reply(queue_id, 202, body) is None
 
 
 @pytest.mark.parametrize("payout", ["Pending", "pending", "-", "", True, {}])

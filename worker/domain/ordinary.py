@@ -51,16 +51,41 @@ _VERDICTS: Mapping[str, Reading] = MappingProxyType(
 )
 
 
+class _QueuedText:
+    """The answer "Queued" as it was read last, without its queue ID: another lead's is the same text around its own."""
+
+    def __init__(self) -> None:
+        self._around: tuple[bytes, bytes] | None = None
+
+    def is_told(self, queue_id: str, body: bytes | str) -> bool:
+        """Whether it says of this lead what it said of the one it was learned from, letter by letter."""
+        return self._around is not None and body == queue_id.encode().join(self._around)
+
+    def learn(self, queue_id: str, body: bytes | str) -> None:
+        """Such an answer about this lead; one in which its ID may be something else as well is not learned."""
+        if isinstance(body, bytes):
+            around = body.split(queue_id.encode())
+            self._around = (around[0], around[1]) if len(around) == 2 else None  # noqa: PLR2004 - before and after
+
+
+_queued_text = _QueuedText()
+
+
 def glance_at_reply(queue_id: str, http_status: int, body: bytes | str) -> Reading | None:
     """The reading of an ordinary answer about `queue_id`, the facts of a verdict left unread; None for every other.
 
     A verdict is journalled whatever else it says, and persistence reads its facts: polling need not know more of it.
     Such a body is plain ASCII without escapes or lead data, fit for the journal as it is.
     """
+    if http_status == _OK and _queued_text.is_told(queue_id, body):
+        return _QUEUED
     record = _open_record(queue_id, http_status, body)
     if record is None:
         return None
-    return _QUEUED if record.response is None else _VERDICTS[record.status]
+    if record.response is not None:
+        return _VERDICTS[record.status]
+    _queued_text.learn(queue_id, body)
+    return _QUEUED
 
 
 def read_ordinary(queue_id: str, http_status: int, body: bytes | str) -> Reading | None:
