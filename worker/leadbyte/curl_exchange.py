@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
@@ -72,6 +73,9 @@ _PLAIN_HEAD = re.compile(
 )
 
 
+_LONG = 4096  # bytes of a head that is not worth remembering
+
+
 class Exchange:
     """An easy handle with its buffers. Only what differs from one request to the next is set anew."""
 
@@ -130,7 +134,8 @@ class Exchange:
         if error != _OK and not is_too_large:
             return NoAnswer(self._explain(error))
         status = self.easy.getinfo(pycurl.RESPONSE_CODE)
-        if status >= _FIRST_FINAL and self._size <= BODY_CAP and _PLAIN_HEAD.fullmatch(b"".join(self._head)):
+        head_as_sent = b"".join(self._head)
+        if status >= _FIRST_FINAL and self._size <= BODY_CAP and len(head_as_sent) < _LONG and _is_plain(head_as_sent):
             return Answer(status, b"".join(self._body))
         head = _find_last_head(self._head)
         if status < _FIRST_FINAL or not head:
@@ -147,6 +152,11 @@ class Exchange:
             is_unconnected = not self.easy.getinfo(pycurl.CONNECT_TIME)
             return Silence.CONNECTION if is_before_deadline and is_unconnected else Silence.TIMEOUT
         return _SILENCES.get(error, Silence.BROKEN)
+
+
+@lru_cache(256)  # of answers in the same second, those of one length have the same head
+def _is_plain(head: bytes) -> bool:
+    return _PLAIN_HEAD.fullmatch(head) is not None
 
 
 def _find_last_head(lines: list[bytes]) -> list[bytes]:

@@ -49,7 +49,7 @@ class CurlLoop:
         self._spare.append(exchange)
 
     def start(self, exchange: Exchange) -> None:
-        """Have it sent at the next `run`."""
+        """Have it sent at the next `send` or `run`."""
         self._under_way[exchange.easy] = exchange
         self._multi.add_handle(exchange.easy)
 
@@ -58,6 +58,10 @@ class CurlLoop:
         seconds = max(0.0, min(seconds, self._wake_at - time.monotonic()))
         for descriptor, event in self._poll.poll(math.ceil(seconds * 1000)):
             self._multi.socket_action(descriptor, _tell_libcurl(event))
+        self.send()
+
+    def send(self) -> None:
+        """Send what was started, and look at what libcurl has put off until now."""
         if self._wake_at <= time.monotonic():
             self._wake_at = math.inf
             self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)

@@ -77,7 +77,7 @@ class CurlWindow:
         if self._ended:
             # What has found room leaves before the caller is busy with these.
             self._send()
-            self._loop.run(0)
+            self._loop.send()
         taken, self._ended = self._ended, []
         self._lanes.note_taken(lane for lane, _, _ in taken)
         return taken
