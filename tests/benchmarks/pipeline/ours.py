@@ -24,12 +24,14 @@ _WARM_UP_RUN, _MOST_WARM_UP_LEADS = 0xFFFFFFFE, 1_000
 # What a user may set to tune the worker; everything else of the machine's environment is kept out.
 _PASSED_ON = {f"LEAD_RESOLVER_{name}" for name in ("BATCH_SIZE", "LOG_FORMAT", "LOG_LEVEL", "TRANSPORT")}
 
+# By the index of what is due, so that Postgres' time goes to the worker. A lead that waits to be persisted has its verdict,
+# and would be asked about once more for nothing: it is put off for SETTLE_GRACE, five minutes, others for less.
 _MAKE_DUE = """
-    update resolver.watches set next_poll_at = clock_timestamp() - interval '1 millisecond'
+    update resolver.watches set next_poll_at = now() - interval '1 millisecond'
     where lead_id = any(array(
-        select lead_id from resolver.watches w where claim_id is null and next_poll_at > clock_timestamp()
-            -- One that waits to be persisted has its verdict: it would be asked about once more for nothing.
-            and not exists (select from resolver.unpersisted u where u.lead_id = w.lead_id)
+        select lead_id from resolver.watches
+        where account_id = any(array(select id from resolver.accounts)) and claim_id is null
+            and next_poll_at > now() and next_poll_at < now() + interval '4 minutes'
         for update skip locked
     ))
 """
