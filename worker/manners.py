@@ -50,7 +50,7 @@ def mind_account(connection: Connection, account: str, claim: Claim, told: Seque
     if is_paused and not waits and claim.probe_until is None:
         return True
     answers = Answers(
-        good=len(told) - len(ill),
+        good=len(told) - sum(t.is_strained or t.reading.meaning not in _WELL for t in ill),
         strained=sum(t.is_strained and t.retry_after is None for t in ill),
         throttled=len(waits),
     )

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.benchmarks.pipeline.replies import PLACE, list_stories, write_body, write_queued_body
+from worker.domain import ordinary
 from worker.domain.classify import classify_reply
 from worker.domain.lifecycle import State
 from worker.domain.ordinary import glance_at_reply, read_ordinary
@@ -153,6 +154,20 @@ def test_a_lead_called_like_a_field_does_not_make_others_of_its_field(learned: s
     parts, ours = told.split(learned.encode()), QUEUE_ID.encode()
     for said in (ours.join(parts[:2]), told.replace(learned.encode(), ours, 1), ours.join(parts)):
         assert glance_at_reply(QUEUE_ID, 200, said) in {None, classify_reply(QUEUE_ID, 200, decode_body(said).document)}
+
+
+def test_the_next_lead_that_is_queued_is_told_without_reading_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert glance_at_reply(QUEUE_ID, 200, write_queued(QUEUE_ID, {})) is not None
+    monkeypatch.setattr(ordinary, "_open_record", lambda *_: None)
+    glance = glance_at_reply("another-queue-id", 200, write_queued("another-queue-id", {}))
+    assert glance is not None
+    assert glance.state is State.QUEUED
+
+
+def test_an_answer_that_is_padded_is_told_but_not_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ordinary, "_queued_text", ordinary._QueuedText())
+    assert glance_at_reply(QUEUE_ID, 200, write_queued(QUEUE_ID, {}) + b" " * 4096) is not None
+    assert ordinary._queued_text._around is None
 
 
 @given(queue_ids, st.integers(0, 200), st.binary(max_size=3))

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
@@ -160,6 +160,33 @@ def test_an_answer_that_says_stop_ends_its_own_lane_alone(window: Window) -> Non
     assert counted[1, Answer(429, b"")] == 1
     assert counted[1, _UNSENT] == 19
     assert counted[2, _UNSENT] == 0
+
+
+def test_a_judgement_that_fails_lets_nothing_more_out(transport: Transport) -> None:
+    def fail(asked: Asked) -> bool:
+        raise LookupError(asked)
+
+    with (
+        serve(always(encode(JSON_OK))) as server,
+        closing(transport.open_window(timeout_seconds=PATIENCE, stop_after=fail)) as window,
+    ):
+        window.open_lane(1, 1)
+        window.add(1, make_requests(server.url, 3))
+        with suppress(LookupError):
+            window.take(PATIENCE)
+        assert [asked for _, _, asked in take_all(window)][-2:] == [_UNSENT, _UNSENT]
+        assert len(server.requests) == 1
+
+
+def test_the_next_request_leaves_while_the_caller_is_busy_with_an_answer(window: Window) -> None:
+    gate = Gate()
+    with serve(gate.speak) as server:
+        window.open_lane(1, 1)
+        window.add(1, [Request(0, f"{server.url}/free"), Request(1, f"{server.url}/held")])
+        assert window.take(PATIENCE) == [(1, 0, _OK)]
+        gate.wait_for(1)
+        gate.open()
+        assert window.take(PATIENCE) == [(1, 1, _OK)]
 
 
 def test_each_lane_has_its_own_number_under_way(window: Window) -> None:

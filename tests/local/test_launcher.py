@@ -228,18 +228,74 @@ def test_each_stopping_signal_is_raised_once_and_later_ones_are_ignored(number: 
 
 
 class _Interrupted:
+    """A signal comes while Python runs a destructor, which swallows what is raised in it."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
     def __del__(self) -> None:
-        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(self._number)
 
 
-def test_a_signal_that_python_swallows_in_a_destructor_is_heeded_after_it(capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_python_swallows_in_a_destructor_comes_anew(number: signal.Signals) -> None:
     before = sys.unraisablehook
     with pytest.raises(StopRequested) as caught, stop_on_signals():  # noqa: PT012 -- the wait is the fact
-        _Interrupted()  # nothing holds it
+        _Interrupted(number)  # nothing holds it
+        threading.Event().wait(60)
+    assert caught.value.signal_number == number
+    assert sys.unraisablehook is before
+
+
+def test_a_second_signal_does_not_lose_the_one_that_comes_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Timer.start
+
+    def interrupt(timer: threading.Timer) -> None:
+        signal.raise_signal(signal.SIGINT)
+        start(timer)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(threading.Timer, "start", interrupt)
+    with pytest.raises(StopRequested) as caught, stop_on_signals():  # noqa: PT012 -- the wait is the fact
+        _Interrupted(signal.SIGTERM)
         threading.Event().wait(60)
     assert caught.value.signal_number == signal.SIGTERM
-    assert sys.unraisablehook is before
-    assert "ignored" not in capfd.readouterr().err
+
+
+def test_without_a_thread_to_repeat_a_signal_the_next_one_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_timer: threading.Timer) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Timer, "start", refuse)
+    with pytest.raises(StopRequested) as caught, stop_on_signals():  # noqa: PT012 -- the wait is the fact
+        _Interrupted(signal.SIGTERM)
+        signal.raise_signal(signal.SIGHUP)
+    assert caught.value.signal_number == signal.SIGHUP
+
+
+def test_no_signal_comes_anew_once_the_program_is_done() -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    try:
+        with stop_on_signals():
+            _Interrupted(signal.SIGTERM)
+        assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == []
+
+
+def test_other_errors_that_python_swallows_are_told_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+
+    class Broken:
+        def __del__(self) -> None:
+            raise LookupError
+
+    monkeypatch.setattr(sys, "unraisablehook", lambda swallowed: told.append(swallowed.exc_type))
+    with stop_on_signals():
+        Broken()
+    assert told == [LookupError]
 
 
 def test_a_signal_during_a_clean_up_is_heeded_after_it() -> None:

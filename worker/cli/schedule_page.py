@@ -10,7 +10,7 @@ from math import log
 from rich.markup import escape
 
 from worker.cli.output import out, print_table
-from worker.domain.backoff import LadderSchedule
+from worker.domain.backoff import DEFAULT_SCHEDULE
 from worker.domain.learning.distribution import Cost, Distribution, cost_ages
 from worker.domain.learning.exponentials import find_best_exponential
 from worker.domain.learning.schedule import Plan, list_ages
@@ -59,7 +59,7 @@ class Rival:
 
 def find_rivals(times: Distribution, price: float) -> Iterator[Rival]:
     """What the learned schedule is compared with."""
-    yield Rival("default", cost_ages(times, list_ages(LadderSchedule(), times.deadline)))
+    yield Rival("default", cost_ages(times, list_ages(DEFAULT_SCHEDULE, times.deadline)))
     best, cost = find_best_exponential(times, price)
     yield Rival(f"exponential {best.start:g} s, times {best.factor:g}, cap {say_age(best.cap)}", cost)
 

@@ -13,7 +13,7 @@ from worker.cli.common import AccountOption, AsJson, command_engine
 from worker.cli.output import out, print_json, print_table
 from worker.cli.schedule import DeadlineOption, PriceOption, TimesOption, check_price, learn_file
 from worker.cli.schedule_page import say_age
-from worker.domain.backoff import LadderSchedule
+from worker.domain.backoff import DEFAULT_SCHEDULE
 from worker.domain.learning.distribution import Distribution
 from worker.domain.learning.schedule import Bounds, LearnedSchedule, make_ages, make_plan
 from worker.domain.learning.simulation import Load, Outcome, guess_times, simulate
@@ -60,7 +60,7 @@ def simulate_load(
     learned = LearnedSchedule(make_ages(plan.ages), settings.longest_gap, "learned")
     outcomes = {
         "learned": simulate(distribution, learned, load, seed),
-        "default": simulate(distribution, LadderSchedule(), load, seed),
+        "default": simulate(distribution, DEFAULT_SCHEDULE, load, seed),
     }
     if as_json:
         print_json({"price_seconds": plan.price, **{name: _describe(each) for name, each in outcomes.items()}})

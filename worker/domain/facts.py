@@ -205,7 +205,7 @@ def _add_up(bought: list[Buyer], known: Decimal | None) -> Decimal | None:
     amounts = [buyer.revenue for buyer in bought if buyer.revenue is not None]
     if not amounts:
         return known
-    total = sum(amounts[1:], amounts[0])
+    total = sum(amounts, Decimal(0))
     return total if abs(total) < LARGEST_TOTAL else known  # a thousand buyers at a billion each: nothing to believe
 
 

@@ -29,6 +29,7 @@ from worker.domain.values import fold_key, read_currency, read_currency_of, read
 _REMEMBERED = 4096
 _LEAD_DATA = frozenset(LEAD_DATA)
 _LARGEST_CODE = 10**9
+_LONGEST_LEARNED = 4096  # bytes: every answer is compared with it
 _OK = 200
 _ISO_MOMENT = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 
@@ -59,11 +60,12 @@ class _QueuedText:
 
     def is_told(self, queue_id: str, body: bytes | str) -> bool:
         """Whether it says of this lead what it said of the one it was learned from, letter by letter."""
-        return self._around is not None and body == queue_id.encode().join(self._around)
+        around = self._around
+        return around is not None and body == queue_id.encode().join(around)
 
     def learn(self, queue_id: str, body: bytes | str) -> None:
         """Such an answer about this lead; one in which its ID may be something else as well is not learned."""
-        if isinstance(body, bytes):
+        if isinstance(body, bytes) and len(body) <= _LONGEST_LEARNED:
             around = body.split(queue_id.encode())
             self._around = (around[0], around[1]) if len(around) == 2 else None  # noqa: PLR2004 - before and after
 

@@ -23,6 +23,7 @@ _OK = 0
 _FIRST_FINAL = int(HTTPStatus.OK)
 _EMPTY_LINES = frozenset({b"\r\n", b"\n"})
 _ABORTED = 0  # what the body's receiver returns to end it
+_LONGEST_REMEMBERED = 4096  # bytes of a head
 _RAW_CAP = BODY_CAP + 4096  # as it comes in: packing adds a little to what can't be packed
 _OUR_HEADERS = [
     "Accept: application/json",
@@ -71,9 +72,6 @@ _OTHER_LINES = rb"(?:(?!(?i:retry-after|content-encoding|content-length):)[^\r\n
 _PLAIN_HEAD = re.compile(
     rb"HTTP/1\.[^\n]*\n" + _OTHER_LINES + rb"(?:(?i:content-length):[^\n]*\n" + _OTHER_LINES + rb")?\r?\n"
 )
-
-
-_LONG = 4096  # bytes of a head that is not worth remembering
 
 
 class Exchange:
@@ -135,7 +133,8 @@ class Exchange:
             return NoAnswer(self._explain(error))
         status = self.easy.getinfo(pycurl.RESPONSE_CODE)
         head_as_sent = b"".join(self._head)
-        if status >= _FIRST_FINAL and self._size <= BODY_CAP and len(head_as_sent) < _LONG and _is_plain(head_as_sent):
+        is_short = len(head_as_sent) <= _LONGEST_REMEMBERED
+        if status >= _FIRST_FINAL and self._size <= BODY_CAP and is_short and _is_plain(head_as_sent):
             return Answer(status, b"".join(self._body))
         head = _find_last_head(self._head)
         if status < _FIRST_FINAL or not head:

@@ -61,7 +61,7 @@ class CurlLoop:
         self.send()
 
     def send(self) -> None:
-        """Send what was started, and look at what libcurl has put off until now."""
+        """Send what was started, and do what libcurl has put off until now; what has come is left to `run`."""
         if self._wake_at <= time.monotonic():
             self._wake_at = math.inf
             self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)

@@ -24,8 +24,8 @@ _WARM_UP_RUN, _MOST_WARM_UP_LEADS = 0xFFFFFFFE, 1_000
 # What a user may set to tune the worker; everything else of the machine's environment is kept out.
 _PASSED_ON = {f"LEAD_RESOLVER_{name}" for name in ("BATCH_SIZE", "LOG_FORMAT", "LOG_LEVEL", "TRANSPORT")}
 
-# By the index of what is due, so that Postgres' time goes to the worker. A lead that waits to be persisted has its
-# verdict, and would be asked about once more for nothing: it is put off for SETTLE_GRACE, five minutes; others less.
+# By the index of what is due, so that Postgres' time goes to the worker. The upstream's leads are queued, and put off
+# for less than a minute, or have a verdict that waits to be persisted: SETTLE_GRACE, five minutes.
 _MAKE_DUE = """
     update resolver.watches set next_poll_at = now() - interval '1 millisecond'
     where lead_id = any(array(
