@@ -172,9 +172,11 @@ def test_a_judgement_that_fails_lets_nothing_more_out(transport: Transport) -> N
     ):
         window.open_lane(1, 1)
         window.add(1, make_requests(server.url, 3))
-        with suppress(LookupError):
-            window.take(PATIENCE)
-        assert [asked for _, _, asked in take_all(window)][-2:] == [_UNSENT, _UNSENT]
+        taken = []
+        with suppress(LookupError):  # a transport may judge in `take`, or in a thread of its own
+            taken += window.take(PATIENCE)
+        taken += take_all(window)
+        assert Counter(asked for _, _, asked in taken) == {_OK: 1, _UNSENT: 2}
         assert len(server.requests) == 1
 
 
