@@ -31,7 +31,10 @@ def test_it_ticks_at_once_and_then_once_a_second() -> None:
     schedule = EverySecond(clock)
     assert schedule.is_due(WALL) == (True, INTERVAL_SECONDS)
     clock.now += 0.25
-    assert not schedule.is_due(WALL).is_due
+    # Of which Celery's scheduler takes a hundredth of a second off again.
+    not_yet = schedule.is_due(WALL)
+    assert not not_yet.is_due
+    assert not_yet.next == pytest.approx(0.76)
     assert schedule.remaining_estimate(WALL) == timedelta(seconds=0.75)
     clock.now += 0.75
     assert schedule.remaining_estimate(WALL) == timedelta(0)
