@@ -24,14 +24,19 @@ from worker.leadbyte.client import PollWindow
 from worker.permits import PermitKeeper
 from worker.poller import Poller
 from worker.reserving import AFTER_A_FAULT_SECONDS, find_budget
-from worker.store.claims import Claimant, claim_due_leads
+from worker.store.claims import Claimant, Unclaimed, claim_due_leads
 from worker.store.db import read_clock, transaction
 from worker.store.handing_over import hand_over, keep_distance
 
 log = structlog.get_logger(__name__)
 
-# How soon to look again at an account that had nothing to claim, while requests of others are under way.
+# How soon to look again at an account that had nothing to claim, while requests of others are under way; and how long
+# their answers are waited for in one go.
 CLAIM_AGAIN_SECONDS = 0.25
+# The same, in the first second of a run, if it was another's: that run hints when its first account is free, and not
+# again for each of the others, which follow as the last moments that it has reserved of them are over.
+FOLLOW_SECONDS = 0.05
+_FOLLOW_FOR_SECONDS = 1.0
 _BOUND = timedelta(seconds=5)  # of one try at handing over: if none succeeds, others come when our permits lapse
 _NAME_BITS = 63  # of a run: a bigint that no other run under way has
 
@@ -43,12 +48,17 @@ class Claimer:
         self._poller, self._window = poller, window
         self._keeper = PermitKeeper(poller.engine, poller.client.timeout_seconds)
         self._again_at: dict[str, float] = {}
+        self._follow_until = time.monotonic() + _FOLLOW_FOR_SECONDS
         self._hand_over_again_at: dict[int, float] = {}
         self._run = random.getrandbits(_NAME_BITS)
 
     def may_claim(self, account: Account) -> bool:
         """Whether the last claim found something, or was long enough ago."""
         return time.monotonic() >= self._again_at.get(account.name, 0.0)
+
+    def look_every(self) -> float:
+        """Seconds between two looks at the accounts that others have."""
+        return FOLLOW_SECONDS if time.monotonic() < self._follow_until else CLAIM_AGAIN_SECONDS
 
     def note_settled(self, account: Account) -> None:
         """There may be something to claim again at once: permits are free, or leads due."""
@@ -66,7 +76,9 @@ class Claimer:
             claim = claim_due_leads(
                 connection, account.name, find_budget(account), now, size, claimant, suspects=suspects
             )
-        if claim is None:
+        if isinstance(claim, Unclaimed):
+            if claim is Unclaimed.ANOTHERS:
+                self._again_at[account.name] = time.monotonic() + self.look_every()
             return None
         self._again_at[account.name] = 0.0
         self._keeper.hold(claim.id, began_at)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from worker.accounts import Account
-from worker.asking import SETTLE_WITHIN_SECONDS, Batch, ends_the_lane, tell_of_account
+from worker.asking import Batch, ends_the_lane, tell_of_account
 from worker.claiming import Claimer
 from worker.errors import DatabaseUnavailable, SettingsError
 from worker.failpoints import reach
@@ -23,7 +23,7 @@ from worker.settlement import Polled, hand_back
 from worker.settling_thread import MOST_HANDED_IN, SettlingThread, Share
 from worker.store.moments import Wanted
 
-LOOK_AGAIN_SECONDS = 0.01  # how soon to look whether the last request of a turn has left
+CLOSING_SECONDS = 0.01  # how soon to look whether the last request of a turn has left
 SUSPECTS_A_TURN = 20
 
 Ask = Callable[[], bool]
@@ -202,7 +202,7 @@ class _Run:
         if not len(self._window):
             time.sleep(RESERVE_AGAIN_SECONDS)  # all wait for their moments
         is_closing = not all(self._window.look_at(lane.id).is_quiet for lane in self._lanes.list_closed())
-        taken, now = self._window.take(LOOK_AGAIN_SECONDS if is_closing else SETTLE_WITHIN_SECONDS), time.monotonic()
+        taken, now = self._window.take(CLOSING_SECONDS if is_closing else self._claimer.look_every()), time.monotonic()
         for lane_id, question, asked in taken:
             self._lanes[lane_id].take_answer(question, asked, now)
         for lane_id in {lane_id for lane_id, _, _ in taken}:

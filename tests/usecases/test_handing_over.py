@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from sqlalchemy import Connection
 
 from worker import claiming
 from worker.errors import DatabaseUnavailable, LeadResolverError
+from worker.lane import Lane
+from worker.leadbyte.client import PollWindow
 from worker.poller import Poller
 from worker.polling import poll_while_due
 from worker.sandbox import SandboxClient, SandboxSettings, running_sandbox
@@ -94,6 +97,67 @@ def test_a_run_that_ends_by_an_error_leaves_its_account_to_others(
     with pytest.raises(LeadResolverError, match="planted"):
         list(poll_while_due(replace(make_other(), batch_size=2), fail))
     assert poll_all(make_other()).polled >= 8
+
+
+@pytest.fixture
+def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Lets so many seconds go by for what claims."""
+    now = [0.0]
+    monkeypatch.setattr(claiming, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    return lambda seconds: now.append(seconds + now.pop())
+
+
+@pytest.mark.parametrize(
+    ("is_anothers", "begun", "look_every"),
+    [
+        (True, 0.0, claiming.FOLLOW_SECONDS),
+        (True, 1.0, claiming.CLAIM_AGAIN_SECONDS),
+        (False, 0.0, claiming.CLAIM_AGAIN_SECONDS),
+    ],
+    ids=["who hands over one account hands over the others next", "it is another's for longer", "nothing is due"],
+)
+def test_a_run_follows_closely_at_first_where_another_has_the_account(
+    make_other: Callable[[], Poller],
+    make_due: Callable[..., None],
+    sql: Sql,
+    pass_time: Callable[[float], None],
+    *,
+    is_anothers: bool,
+    begun: float,
+    look_every: float,
+) -> None:
+    make_due("sandbox-approved-#", int(is_anothers))
+    sql("insert into resolver.accounts (name) values ('sandbox') on conflict do nothing")
+    if is_anothers:
+        sql("""
+            insert into resolver.claims (account_id, permits, lease_until, run)
+            select id, 0, clock_timestamp() + interval '20 s', 77 from resolver.accounts
+        """)
+    poller = make_other()
+    account = poller.accounts["sandbox"]
+    claimer = claiming.Claimer(poller, poller.client.open_window(lambda _: False))
+    pass_time(begun)
+    assert claimer.claim(Lane(0, account)) is None
+    pass_time(look_every - 0.01)
+    assert not claimer.may_claim(account)
+    pass_time(0.01)
+    assert claimer.may_claim(account)
+
+
+def test_who_waits_for_answers_wakes_as_often_as_others_accounts_are_looked_at(
+    make_other: Callable[[], Poller], make_due: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    def take(window: PollWindow, seconds: float) -> Any:
+        waits.append(seconds)
+        return take_answers(window, seconds)
+
+    take_answers = PollWindow.take
+    monkeypatch.setattr(PollWindow, "take", take)
+    make_due("sandbox-slow-#", 1)  # three seconds
+    poll_all(make_other())
+    assert (waits[0], waits[-1]) == (claiming.FOLLOW_SECONDS, claiming.CLAIM_AGAIN_SECONDS)
 
 
 def test_an_account_that_could_not_be_handed_over_is_tried_again_and_announced_once(
