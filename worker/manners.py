@@ -31,7 +31,8 @@ def mind_account(connection: Connection, account: str, claim: Claim, told: Seque
     # Only the probe knows that the trouble is over: other claims may have been answered before it began.
     if claim.probe_until is not None and any(t.reading.meaning in ANSWERS for t in told):
         _resume(connection, account, claim.probe_until)
-    ill = [t for t in told if t.is_strained or t.reading.meaning not in _WELL or t.retry_after is not None]
+    # Who names a time to wait until is among these: it is a 429, or a server error.
+    ill = [t for t in told if t.is_strained or t.reading.meaning not in _WELL]
     refused = next((t.reading.reason for t in ill if t.reading.meaning is Meaning.REFUSED), None)
     if refused is not None:
         reason = f"LeadByte refuses this account: {refused}. Check its key, and the key's permission 'API queue'"
@@ -50,7 +51,7 @@ def mind_account(connection: Connection, account: str, claim: Claim, told: Seque
     if is_paused and not waits and claim.probe_until is None:
         return True
     answers = Answers(
-        good=len(told) - sum(t.is_strained or t.reading.meaning not in _WELL for t in ill),
+        good=len(told) - len(ill),
         strained=sum(t.is_strained and t.retry_after is None for t in ill),
         throttled=len(waits),
     )
