@@ -14,10 +14,11 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from worker.accounts import Account
+from worker.domain.learning.bounds import Bounds
 from worker.domain.learning.distribution import Distribution
 from worker.domain.learning.estimate import estimate
 from worker.domain.learning.histogram import Histogram, add_leads, list_observed
-from worker.domain.learning.schedule import Bounds, Plan, make_plan_within
+from worker.domain.learning.schedule import Plan, make_plan_within
 from worker.schedule_book import FEWEST_LEADS
 from worker.store.db import read_clock, transaction
 from worker.store.schedules import (

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from worker.accounts import Account, load_accounts
 from worker.domain.backoff import DEFAULT_SCHEDULE
 from worker.domain.decide import Policy
-from worker.domain.learning.schedule import Bounds
+from worker.domain.learning.bounds import Bounds
 from worker.leadbyte.acting import ActingClient
 from worker.leadbyte.choice import open_transport
 from worker.leadbyte.client import LeadByteClient

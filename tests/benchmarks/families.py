@@ -119,6 +119,16 @@ FAMILIES: Mapping[str, Family] = {
     "heavy past the deadline": pareto(30, 0.4),
     "lognormal, 10 % never": mix((0.9, lognormal(40, 1))),
     "exponential 1 h, 10 % never": mix((0.9, exponential(3600))),
+    "on the hour for two days": spikes({3600.0 * n: 1 / 48 for n in range(1, 49)}),
+    "on the minute, ever fewer": spikes({60.0 * n: 0.1 * 0.9 ** (n - 1) for n in range(1, 400)}),
+    "hourly, within 5 s": mix(*((1 / 24, uniform(3600.0 * n, 3600.0 * n + 5)) for n in range(1, 25))),
+    "few late, at once": mix(
+        (0.97, near_constant(4, 0.125)), (0.02, near_constant(1800, 0.003)), (0.01, near_constant(DAY, 2e-4))
+    ),
+    "lognormal, 2 % at half an hour": mix((0.98, lognormal(4, 0.8)), (0.02, near_constant(1800, 0.003))),
+    "exponential, 10 % a day later": mix((0.9, exponential(60)), (0.1, uniform(DAY, 3 * DAY))),
+    "exponential, 10 % about a day": mix((0.9, exponential(60)), (0.1, near_constant(DAY, 0.04))),
+    "near-constant, 3 % in six hours": mix((0.97, near_constant(30, 0.03)), (0.03, lognormal(21_600, 0.5))),
     "bimodal, 10 % never": mix((0.6, lognormal(4, 0.5)), (0.3, lognormal(1800, 0.4))),
 }
 

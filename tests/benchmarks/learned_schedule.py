@@ -20,10 +20,9 @@ from rich.table import Table
 
 from tests.benchmarks.families import DEADLINE, FAMILIES, Family, tabulate
 from worker.domain.learning.distribution import Cost, Distribution, cost_ages
-from worker.domain.learning.estimate import estimate
 from worker.domain.learning.exponentials import list_exponentials
 from worker.domain.learning.optimum import plan_polls
-from worker.domain.learning.samples import observe
+from worker.domain.learning.samples import learn_times
 
 PRICES = (1.0, 5.0, 30.0, 300.0)
 
@@ -44,7 +43,7 @@ def learn(family: Family, leads: int, seed: int) -> Distribution:
     """What learning makes of so many leads."""
     chance = random.Random(seed)
     times = [family.draw(chance) for _ in range(leads)]
-    return estimate(observe([time for time in times if time <= DEADLINE]), sum(t > DEADLINE for t in times), DEADLINE)
+    return learn_times([time for time in times if time <= DEADLINE], sum(t > DEADLINE for t in times), DEADLINE)
 
 
 def measure(name: str, leads: int, seeds: int, prices: Sequence[float] = PRICES) -> list[Measured]:

@@ -14,16 +14,14 @@ import pytest
 from tests.benchmarks.families import DEADLINE, FAMILIES, exponential, lognormal, mix, near_constant, spikes, tabulate
 from tests.benchmarks.learned_schedule import PRICES, learn
 from worker.domain.backoff import LadderSchedule, Schedule, delay_after_not_yet
+from worker.domain.learning.bounds import UNBOUNDED, Bounds
 from worker.domain.learning.distribution import Distribution, cost_ages
 from worker.domain.learning.estimate import Observed, estimate
 from worker.domain.learning.exponentials import list_exponentials
 from worker.domain.learning.optimum import make_grid, plan_polls
 from worker.domain.learning.samples import observe, read_sample
 from worker.domain.learning.schedule import (
-    FIRST_MINUTE,
-    Bounds,
     LearnedSchedule,
-    keep_bounds,
     list_ages,
     make_ages,
     make_plan,
@@ -45,6 +43,11 @@ MEASURED = [
     "uniform 0 to 2 min",
     "spikes 30, 60, 90 s",
     "lognormal, 10 % never",
+    "on the hour for two days",
+    "on the minute, ever fewer",
+    "few late, at once",
+    "lognormal, 2 % at half an hour",
+    "exponential, 10 % a day later",
 ]
 
 
@@ -77,8 +80,8 @@ def test_the_cost_of_a_schedule_is_what_counting_leads_one_by_one_gives() -> Non
     )
 
 
-def plan_naively(times: Distribution, grid: Sequence[float], price: float) -> float:
-    """The least cost by trying every pair of grid points."""
+def plan_naively(times: Distribution, grid: Sequence[float], price: float, bounds: Bounds) -> float:
+    """The least cost by trying every pair of grid points that the bounds allow."""
     facts = [times.look_up(age) for age in grid]
     facts[0] = (0.0, 0.0)
     best = [0.0] * len(grid)
@@ -87,22 +90,24 @@ def plan_naively(times: Distribution, grid: Sequence[float], price: float) -> fl
         best[here] = min(
             price * (1 - share) + facts[at][1] - area - share * (grid[at] - grid[here]) + best[at]
             for at in range(here + 1, len(grid))
+            if grid[at] - grid[here] <= bounds.find_gap(grid[here]) + 1e-6
         )
     return best[0]
 
 
+@pytest.mark.parametrize("bounds", [UNBOUNDED, Bounds(6 * 3600, 10), Bounds(first_minute_gap=3)], ids=str)
 @pytest.mark.parametrize("price", PRICES)
 @pytest.mark.parametrize("name", ["bimodal, 10 % never", "spikes amid lognormal", "Pareto 1.2 from 5 s"])
-def test_the_linear_time_programme_finds_what_trying_all_pairs_finds(
-    name: str, price: float, monkeypatch: pytest.MonkeyPatch
+def test_the_programme_finds_what_trying_all_pairs_finds(
+    name: str, price: float, bounds: Bounds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.domain.learning.optimum.QUANTILES", 60)
     monkeypatch.setattr("worker.domain.learning.optimum.LOG_POINTS", 60)
     monkeypatch.setattr("worker.domain.learning.optimum.MOST_POINTS", 150)
     times = learn(FAMILIES[name], 300, seed=5)
-    planned = cost_ages(times, plan_polls(times, price)).at_price(price)
+    planned = cost_ages(times, plan_polls(times, price, bounds)).at_price(price)
     # Ages are rounded up to milliseconds, which is all the difference there may be.
-    assert planned == pytest.approx(plan_naively(times, make_grid(times, price), price), abs=0.02)
+    assert planned == pytest.approx(plan_naively(times, make_grid(times, price, bounds), price, bounds), abs=0.02)
 
 
 ODD = {
@@ -135,7 +140,7 @@ def test_times_that_are_all_the_same_are_polled_at_that_age() -> None:
 def test_whole_seconds_are_what_was_rounded_and_a_spike_stays_one() -> None:
     rounded = observe([float(n) for n in range(10, 20) for _ in range(5)] + [15.0] * 95)
     assert Observed(9.5, 10.5, 5) in rounded
-    assert Observed(15.0, 15.0, 100) in rounded
+    assert Observed(15.0, 15.0, 100, is_spike=True) in rounded
     assert observe([1.23456, 2.0]) == [Observed(1.23456, 1.23456), Observed(2.0, 2.0)]
 
 
@@ -156,13 +161,19 @@ def test_a_file_without_a_time_is_refused() -> None:
         read_sample(["# nothing", ""], "times.txt")
 
 
-def test_bounds_divide_gaps_that_are_too_long() -> None:
-    kept = keep_bounds([5.0, 100.0, 10_000.0], Bounds(longest_gap=3600, first_minute_gap=10))
-    assert {5.0, 100.0, 10_000.0} <= set(kept)
-    for start, end in pairwise([0.0, *kept]):
-        assert end - start <= (10 if start < FIRST_MINUTE else 3600) + 0.01
-    assert keep_bounds([5.0, 1e6], Bounds()) == [5.0, 1e6]
-    assert keep_bounds([10.0, 20.0], Bounds(first_minute_gap=10)) == [10.0, 20.0]
+@pytest.mark.parametrize("bounds", [Bounds(3600, 10), Bounds(30, None), Bounds(None, 0.5), Bounds(60, 100)], ids=str)
+@pytest.mark.parametrize("price", [0.1, 5.0, 1e5])
+def test_no_gap_is_longer_than_the_bounds_allow(bounds: Bounds, price: float) -> None:
+    ages = plan_polls(learn(FAMILIES["bimodal 5 s | 10 min"], 500, seed=2), price, bounds)
+    for start, end in pairwise([0.0, *ages]):
+        assert end - start <= bounds.find_gap(start) + 0.0011  # ages are whole milliseconds
+
+
+def test_where_nothing_is_to_be_found_the_bounds_are_used_up() -> None:
+    times = learn(near_constant(20_000, 0.001), 500, seed=1)
+    ages = plan_polls(times, 5.0, Bounds(3600, 10))
+    assert ages[:6] == [10, 20, 30, 40, 50, 60]
+    assert sum(age < 19_500 for age in ages) == 6 + 19_440 // 3600
 
 
 def test_a_price_rises_until_the_budget_bears_it() -> None:

@@ -12,9 +12,10 @@ from sqlalchemy import Engine
 
 from worker.accounts import Account
 from worker.domain.backoff import LadderSchedule
+from worker.domain.learning.bounds import Bounds
 from worker.domain.learning.distribution import cost_ages
 from worker.domain.learning.estimate import Observed, estimate
-from worker.domain.learning.schedule import Bounds, LearnedSchedule, make_plan
+from worker.domain.learning.schedule import LearnedSchedule, make_plan
 from worker.learning import Learning, read_learned, recompute_schedules
 from worker.results import persist_replies
 from worker.schedule_book import EXPLORED, ScheduleBook

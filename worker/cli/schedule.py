@@ -12,10 +12,10 @@ from worker.accounts import check_account_name
 from worker.cli.common import AccountOption, AsJson, command_engine
 from worker.cli.output import out, print_json
 from worker.cli.schedule_page import find_rivals, print_page
+from worker.domain.learning.bounds import Bounds
 from worker.domain.learning.distribution import Cost, Distribution
-from worker.domain.learning.estimate import estimate
-from worker.domain.learning.samples import observe, read_sample
-from worker.domain.learning.schedule import Bounds, Plan, make_plan
+from worker.domain.learning.samples import learn_times, read_sample
+from worker.domain.learning.schedule import Plan, make_plan
 from worker.errors import UsageError
 from worker.learning import Learned, read_learned
 from worker.schedule_book import name_schedule
@@ -75,7 +75,7 @@ def check_price(price: float | None) -> float:
 def learn_file(path: Path, deadline: float) -> tuple[Distribution, int]:
     """The distribution behind a file of resolution times, and how many leads are in it."""
     sample = read_sample(_read_text(path).splitlines(), str(path))
-    return estimate(observe(sample.times), sample.never, deadline), len(sample.times) + sample.never
+    return learn_times(sample.times, sample.never, deadline), len(sample.times) + sample.never
 
 
 def _read_text(path: Path) -> str:

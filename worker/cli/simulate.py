@@ -14,8 +14,9 @@ from worker.cli.output import out, print_json, print_table
 from worker.cli.schedule import DeadlineOption, PriceOption, TimesOption, check_price, learn_file
 from worker.cli.schedule_page import say_age
 from worker.domain.backoff import DEFAULT_SCHEDULE
+from worker.domain.learning.bounds import Bounds
 from worker.domain.learning.distribution import Distribution
-from worker.domain.learning.schedule import Bounds, LearnedSchedule, make_ages, make_plan
+from worker.domain.learning.schedule import LearnedSchedule, make_ages, make_plan
 from worker.domain.learning.simulation import Load, Outcome, guess_times, simulate
 from worker.errors import NotFoundError, UsageError
 from worker.learning import read_learned

@@ -2,17 +2,17 @@
 
 Each observation is spread evenly over the reach of its nearest neighbours (the sample-point estimator of Breiman,
 Meisel and Purcell, "Variable kernel estimates of multivariate densities", 1977): wide where observations are rare,
-narrow where they crowd, a spike where they coincide, and nothing in the empty space between two crowds. Among the last
-few a fitted tail (`tail`) has half of the weight, and a pinch of prior reaches to the deadline.
+narrow where they crowd, and nothing in the empty space between two crowds (`crowds`). Among the last few of each crowd
+a fitted tail (`tail`) has half of the weight, and a pinch of prior reaches to the deadline. Spikes stay as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from math import ceil, inf, sqrt
+from itertools import islice, pairwise
 
+from worker.domain.learning.crowds import Point, join_small, measure_reaches, split_crowds, thin, weigh
 from worker.domain.learning.distribution import Box, Distribution, pile_up
 from worker.domain.learning.tail import Tail, fit_tail
 
@@ -20,95 +20,93 @@ from worker.domain.learning.tail import Tail, fit_tail
 LAST_SHARE, LAST_LEAST, LAST_MOST = 0.025, 5.0, 50.0  # of the weight: where the fitted tail begins to have a say
 TAIL_SHARE, TAIL_LEAST = 0.1, 10.0  # of the weight: what the tail is fitted to
 TAIL_STEPS = 240
+WIDEST_SNAPPED = 200  # multiples of the lattice
 # Beyond all that was seen the odds go down with the logarithm of age. Only its shape matters where all leads resolve;
 # where some never do, every poll of that far reach is paid for by them, so it must be little.
 PRIOR_WEIGHT, PRIOR_MOST, PRIOR_STEPS = 10.0, 0.5, 64
-MOST_POINTS = 4000
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """`weight` leads resolved between two ages, in seconds; at one age where both are the same."""
+    """`weight` leads resolved between two ages, in seconds; all of them exactly at `low` where it `is_spike`."""
 
     low: float
     high: float
     weight: float = 1.0
+    is_spike: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Point:
-    middle: float
-    half: float
-    weight: float
+def estimate(
+    observed: Sequence[Observed], unresolved: float, deadline: float, lattice: float | None = None
+) -> Distribution:
+    """The distribution behind these observations; `unresolved` leads, by weight, were still open at the deadline.
 
-
-def estimate(observed: Sequence[Observed], unresolved: float, deadline: float) -> Distribution:
-    """The distribution behind these observations; `unresolved` leads, by weight, were still open at the deadline."""
-    points = _thin(sorted((_locate(o) for o in observed if o.low <= deadline), key=lambda point: point.middle))
-    weight = sum(point.weight for point in points)
-    late = unresolved + sum(o.weight for o in observed if o.low > deadline)
+    `lattice`: leads resolve at multiples of so many seconds only.
+    """
+    known = [each for each in observed if each.low <= deadline]
+    spikes = [(each.low, each.low, each.weight) for each in known if each.is_spike]
+    points = thin(sorted((_locate(each) for each in known if not each.is_spike), key=lambda point: point.middle))
+    crowds = _spread_points(points, deadline)
+    boxes = [*spikes, *(_snap(crowds, lattice) if lattice else crowds)]
+    weight, late = sum(each.weight for each in known), sum(each.weight for each in observed if each.low > deadline)
     prior = min(PRIOR_MOST, PRIOR_WEIGHT / (weight + 1))
-    boxes = [*_spread_points(points, weight, deadline), *_spread_prior(points, prior, deadline)]
-    return pile_up(_cut(boxes, deadline), deadline, weight + late + prior)
+    boxes += _spread_prior(_find_median(known, weight), prior, deadline)
+    return pile_up(_cut(boxes, deadline), deadline, weight + late + unresolved + prior)
 
 
-def _locate(observed: Observed) -> _Point:
-    return _Point((observed.low + observed.high) / 2, (observed.high - observed.low) / 2, observed.weight)
+def _locate(observed: Observed) -> Point:
+    return Point((observed.low + observed.high) / 2, (observed.high - observed.low) / 2, observed.weight)
 
 
-def _thin(points: Sequence[_Point]) -> Sequence[_Point]:
-    """Neighbours taken together, so that there are at most MOST_POINTS."""
-    size = ceil(len(points) / MOST_POINTS)
-    return points if size <= 1 else [_merge(points[n : n + size]) for n in range(0, len(points), size)]
+def _find_median(known: Sequence[Observed], weight: float) -> float:
+    reached = 0.0
+    for each in sorted(known, key=lambda each: each.low):
+        reached += each.weight
+        if reached >= weight / 2:
+            return (each.low + each.high) / 2
+    return 1.0
 
 
-def _merge(points: Sequence[_Point]) -> _Point:
-    weight = sum(point.weight for point in points)
-    middle = sum(point.middle * point.weight for point in points) / weight
-    # A mean of equal ages is that age, to the last bit: a spike must stay where it is.
-    middle = min(max(middle, points[0].middle), points[-1].middle)
-    return _Point(middle, max(point.half for point in points), weight)
+def _spread_points(points: Sequence[Point], deadline: float) -> Iterator[Box]:
+    crowds = split_crowds(points)
+    reaches = measure_reaches(crowds)
+    for crowd in join_small(crowds):
+        yield from _spread_crowd(crowd, list(islice(reaches, len(crowd))), deadline)
 
 
-def _spread_points(points: Sequence[_Point], weight: float, deadline: float) -> Iterator[Box]:
-    if not points:
-        return
-    last = _find_last(points, min(max(LAST_SHARE * weight, LAST_LEAST), LAST_MOST))
-    fitted = points[_find_last(points, max(TAIL_SHARE * weight, TAIL_LEAST)) :]
+def _spread_crowd(crowd: Sequence[Point], reaches: Sequence[float], deadline: float) -> Iterator[Box]:
+    weight = weigh(crowd)
+    last = _find_last(crowd, min(max(LAST_SHARE * weight, LAST_LEAST), LAST_MOST))
+    fitted = crowd[_find_last(crowd, max(TAIL_SHARE * weight, TAIL_LEAST)) :]
     threshold = fitted[0].middle
     tail = fit_tail([point.middle - threshold for point in fitted], [point.weight for point in fitted])
-    for n, (point, reach) in enumerate(zip(points, _measure_reaches(points, sqrt(weight)), strict=True)):
+    for n, (point, reach) in enumerate(zip(crowd, reaches, strict=True)):
         share = 0.5 if tail is not None and n >= last else 1.0
         yield from _reflect(point.middle - point.half - reach, point.middle + point.half + reach, point.weight * share)
     if tail is not None:
-        rest = sum(point.weight for point in points[last:]) / 2
-        yield from _spread_tail(tail, threshold, points[last].middle, rest, deadline)
+        yield from _spread_tail(tail, threshold, crowd[last].middle, weigh(crowd[last:]) / 2, deadline)
 
 
-def _find_last(points: Sequence[_Point], wanted: float) -> int:
+def _snap(boxes: Iterable[Box], lattice: float) -> Iterator[Box]:
+    """Each box as spikes on the lattice; one that is wider than a lattice is worth having for stays a box."""
+    for low, high, weight in boxes:
+        first, last = round(low / lattice), round(high / lattice)
+        if last - first > WIDEST_SNAPPED:
+            yield low, high, weight
+            continue
+        for n in range(first, last + 1):
+            inside = min(high, (n + 0.5) * lattice) - max(low, (n - 0.5) * lattice)
+            share = inside / (high - low) if high > low else 1.0
+            yield n * lattice, n * lattice, weight * share
+
+
+def _find_last(points: Sequence[Point], wanted: float) -> int:
     """Where the last points that weigh so much together begin."""
     found, at = 0.0, len(points)
     while at > 0 and found < wanted:
         at -= 1
         found += points[at].weight
     return at
-
-
-def _measure_reaches(points: Sequence[_Point], wanted: float) -> Iterator[float]:
-    """How far from each point one must go to gather that weight."""
-    ends = _Point(-inf, 0, 0), _Point(inf, 0, 0)
-    fenced = [ends[0], *points, ends[1]]
-    for n, point in enumerate(points, start=1):
-        down, up, found, reach = n - 1, n + 1, point.weight, 0.0
-        while found < wanted:
-            below, above = point.middle - fenced[down].middle, fenced[up].middle - point.middle
-            nearest = min(below, above)
-            if nearest == inf:
-                break
-            found += fenced[down].weight if below <= above else fenced[up].weight
-            down, up = (down - 1, up) if below <= above else (down, up + 1)
-            reach = nearest
-        yield reach
 
 
 def _reflect(low: float, high: float, weight: float) -> Iterator[Box]:
@@ -130,8 +128,7 @@ def _spread_tail(tail: Tail, threshold: float, start: float, weight: float, dead
             yield low, high, weight * (before - after)
 
 
-def _spread_prior(points: Sequence[_Point], weight: float, deadline: float) -> Iterator[Box]:
-    median = points[len(points) // 2].middle if points else 1.0
+def _spread_prior(median: float, weight: float, deadline: float) -> Iterator[Box]:
     start = min(max(median, 1.0), deadline / 2)
     factor = (deadline / start) ** (1 / PRIOR_STEPS)
     for n in range(PRIOR_STEPS):

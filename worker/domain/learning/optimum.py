@@ -12,9 +12,11 @@ as fine as one likes.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from math import ceil, sqrt
 
+from worker.domain.learning.bounds import UNBOUNDED, Bounds
 from worker.domain.learning.distribution import Distribution
 
 STEPS_A_GAP = 12  # grid points to the best gap: the error goes with the square of the step
@@ -22,20 +24,22 @@ QUANTILES = 1500
 LOG_POINTS = 1500
 MOST_POINTS = 40_000
 EARLIEST = 0.001  # seconds: a first poll at once, for what resolves at once
+CRUMB = 1e-6  # seconds
 FEW = 1e-4  # the share still open below which a coarser grid will do
 
 
-def plan_polls(times: Distribution, price: float) -> list[float]:
-    """The best ages, ascending, in whole milliseconds; the last is the deadline."""
-    grid = make_grid(times, price)
-    return round_up(_follow(grid, _choose_next(times, grid, price)), times.deadline)
+def plan_polls(times: Distribution, price: float, bounds: Bounds = UNBOUNDED) -> list[float]:
+    """The best ages within these bounds, ascending, in whole milliseconds; the last is the deadline."""
+    grid = make_grid(times, price, bounds)
+    return round_up(_follow(grid, _choose_next(times, grid, price, bounds)), times.deadline)
 
 
-def make_grid(times: Distribution, price: float) -> list[float]:
+def make_grid(times: Distribution, price: float, bounds: Bounds = UNBOUNDED) -> list[float]:
     """Ages to choose from: dense where polls may be dense, and wherever the distribution has an edge."""
     ages = {times.find_age(times.resolving * n / QUANTILES) for n in range(1, QUANTILES)}
     ages.update(age for age, before, upto in zip(times.ages, times.before, times.upto, strict=True) if upto > before)
     ages.update(_spread_along_gaps(times, price))
+    ages.update(bounds.list_steps(times.deadline))
     ages.update(times.deadline * (EARLIEST / times.deadline) ** (n / LOG_POINTS) for n in range(1, LOG_POINTS + 1))
     ages.discard(0.0)
     return [0.0, *sorted(age for age in ages if age < times.deadline), times.deadline]
@@ -61,38 +65,58 @@ def _hazard(times: Distribution, at: int) -> float:
     return rise / ((times.ages[at + 1] - times.ages[at]) * max(1 - times.upto[at], FEW))
 
 
-def _choose_next(times: Distribution, grid: Sequence[float], price: float) -> list[int]:
+def _choose_next(times: Distribution, grid: Sequence[float], price: float, bounds: Bounds) -> list[int]:
     """For each point of the grid the next one to poll at."""
     shares, areas = zip(*(times.look_up(age) for age in grid), strict=True)
     shares = (0.0, *shares[1:])  # who has resolved at age 0 is seen by the first poll
-    last = len(grid) - 1
-    following = [last] * len(grid)
-    # The envelope: points whose line is the lowest somewhere, the ones in use first, the newest last.
-    points, heights, front = [last], [areas[last]], 0
-    for here in range(last - 1, -1, -1):
+    envelope = _Envelope(grid, shares, bounds)
+    following = [len(grid) - 1] * len(grid)
+    envelope.add(len(grid) - 1, areas[-1])
+    for here in range(len(grid) - 2, -1, -1):
+        at, height = envelope.find_lowest(here)
         share = shares[here]
-        while front + 1 < len(points) and (
-            heights[front + 1] - share * grid[points[front + 1]] <= heights[front] - share * grid[points[front]]
-        ):
-            front += 1
-        following[here] = points[front]
-        best = price * (1 - share) + heights[front] - share * (grid[points[front]] - grid[here]) - areas[here]
-        _add_line(points, heights, front, here, areas[here] + best, grid)
+        following[here] = at
+        envelope.add(here, price * (1 - share) + height - share * (grid[at] - grid[here]))
     return following
 
 
-def _add_line(
-    points: list[int], heights: list[float], front: int, here: int, height: float, grid: Sequence[float]
-) -> None:
-    while len(points) - front > 1:
-        a, b, c = grid[points[-2]], grid[points[-1]], grid[here]
-        # b is lowest nowhere if c is below it already where b comes below a.
-        if (height - heights[-1]) * (a - b) > (heights[-1] - heights[-2]) * (b - c):
-            break
-        points.pop()
-        heights.pop()
-    points.append(here)
-    heights.append(height)
+class _Envelope:
+    """The points whose line is the lowest somewhere, and from where on, the ones in use first, the newest last.
+
+    A line is none any more where a bound keeps polls from reaching its point.
+    """
+
+    def __init__(self, grid: Sequence[float], shares: Sequence[float], bounds: Bounds) -> None:
+        self._grid, self._shares = grid, shares
+        self._reaches = [age + bounds.find_gap(age) + CRUMB for age in grid]
+        self._points, self._heights, self._takes_over_at = list[int](), list[float](), list[int]()
+        self._front = 0
+
+    def find_lowest(self, here: int) -> tuple[int, float]:
+        """The point to go to from `here`, and the height of its line; `here` goes down from call to call."""
+        while self._front + 1 < len(self._points) and self._takes_over_at[self._front + 1] >= here:
+            self._front += 1
+        return self._points[self._front], self._heights[self._front]
+
+    def add(self, point: int, height: float) -> None:
+        """One point more, which is lower than all before."""
+        at = self._find_takeover(point, height)
+        # Lowest nowhere: whoever takes over from it has done so before it takes over itself.
+        while len(self._points) - self._front > 1 and at >= self._takes_over_at[-1]:
+            for each in (self._points, self._heights, self._takes_over_at):
+                each.pop()
+            at = self._find_takeover(point, height)
+        self._points.append(point)
+        self._heights.append(height)
+        self._takes_over_at.append(at)
+
+    def _find_takeover(self, point: int, height: float) -> int:
+        """From which point of the grid downwards its line is lower than the newest, or the only one of the two."""
+        if not self._points:
+            return point
+        newest = self._grid[self._points[-1]]
+        share = (self._heights[-1] - height) / (newest - self._grid[point])
+        return max(bisect_right(self._shares, share), bisect_left(self._reaches, newest)) - 1
 
 
 def _follow(grid: Sequence[float], following: Sequence[int]) -> Iterator[float]:

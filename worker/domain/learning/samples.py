@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from functools import reduce
+from math import gcd, isfinite
 
-from worker.domain.learning.estimate import Observed
+from worker.domain.learning.distribution import Distribution
+from worker.domain.learning.estimate import Observed, estimate
 from worker.errors import UsageError
 
 NEVER = "never"
 GRAINS = (1.0, 0.1, 0.01, 0.001)
+FEWEST_ON_A_LATTICE = 20
 SPIKE = 3.0  # a value this many times as frequent as its neighbours is one by itself, not one of a rounded crowd
 
 
@@ -49,13 +52,31 @@ def _read_time(said: str, where: str) -> float:
     return abs(seconds)
 
 
+def learn_times(times: Sequence[float], never: float, deadline: float) -> Distribution:
+    """The distribution behind these times; `never` leads more were open at the deadline."""
+    return estimate(observe(times), never, deadline, find_lattice(times))
+
+
 def observe(times: Sequence[float]) -> list[Observed]:
     """The times as observations; rounded ones as the stretch they were rounded from, unless they are a spike."""
-    grain = next((grain for grain in GRAINS if all(_is_multiple(time, grain) for time in times)), None)
+    grain = _find_grain(times)
     if grain is None:
-        return [Observed(time, time) for time in times]
+        return [Observed(time, time, count, is_spike=count > SPIKE) for time, count in Counter(times).items()]
     counts = Counter(round(time / grain) for time in times)
     return [_widen(step, count, counts, grain) for step, count in counts.items()]
+
+
+def find_lattice(times: Sequence[float]) -> float | None:
+    """What all of the times are multiples of, in seconds, if it is more than rounding and chance can account for."""
+    grain = _find_grain(times)
+    if grain is None or len(times) < FEWEST_ON_A_LATTICE:
+        return None
+    steps = reduce(gcd, {round(time / grain) for time in times})
+    return steps * grain if steps > 1 else None
+
+
+def _find_grain(times: Sequence[float]) -> float | None:
+    return next((grain for grain in GRAINS if all(_is_multiple(time, grain) for time in times)), None)
 
 
 def _is_multiple(time: float, grain: float) -> bool:
@@ -64,6 +85,8 @@ def _is_multiple(time: float, grain: float) -> bool:
 
 def _widen(step: int, count: int, counts: Counter[int], grain: float) -> Observed:
     beside = max(counts[step - 1], counts[step + 1])
-    if count > SPIKE * beside + SPIKE:
-        return Observed(step * grain, step * grain, count)
+    beyond = max(counts[step - 2], counts[step + 2])
+    # Beside a spike there is nothing, or a crowd that goes on; what falls off so fast is a narrow crowd, rounded.
+    if count > SPIKE * (beside + 1) and beside <= SPIKE * (beyond + 1):
+        return Observed(step * grain, step * grain, count, is_spike=True)
     return Observed(max(0.0, (step - 0.5) * grain), (step + 0.5) * grain, count)

@@ -6,32 +6,14 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from math import ceil
 
 from worker.domain.backoff import Schedule
+from worker.domain.learning.bounds import UNBOUNDED, Bounds
 from worker.domain.learning.distribution import Cost, Distribution, cost_ages
 from worker.domain.learning.optimum import plan_polls
 
-FIRST_MINUTE = 60.0
-CRUMB = 1e-6
 ALL_BUT = 0.1  # of a gap
 DEAREST = 1e7  # seconds a poll: four months of waiting, beyond which a budget buys nothing any more
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What a plan keeps to, in seconds: a longest gap, and one for leads younger than a minute. None: no bound."""
-
-    longest_gap: float | None = None
-    first_minute_gap: float | None = None
-
-    def find_gap(self, age: float) -> float:
-        """The longest gap allowed after a poll at this age."""
-        allowed = [gap for gap in (self.longest_gap, self.first_minute_gap if age < FIRST_MINUTE else None) if gap]
-        return min(allowed, default=float("inf"))
-
-
-UNBOUNDED = Bounds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +26,8 @@ class Plan:
 
 
 def make_plan(times: Distribution, price: float, bounds: Bounds = UNBOUNDED) -> Plan:
-    """The best ages for this price; gaps longer than the bounds allow are divided evenly."""
-    ages = list(keep_bounds(plan_polls(times, price), bounds))
+    """The best ages for this price within these bounds."""
+    ages = plan_polls(times, price, bounds)
     return Plan(price, ages, cost_ages(times, ages))
 
 
@@ -67,16 +49,6 @@ def make_plan_within(times: Distribution, price: float, most_polls: float, bound
         else:
             low = middle
     return plan
-
-
-def keep_bounds(ages: Sequence[float], bounds: Bounds) -> list[float]:
-    """The ages, with others between them where the gap would be longer than allowed."""
-    kept = [0.0]
-    for age in ages:
-        while (left := age - kept[-1]) > (most := bounds.find_gap(kept[-1])) + CRUMB:
-            kept.append(kept[-1] + left / ceil(left / most - CRUMB))
-        kept.append(age)
-    return [round(age, 3) for age in kept[1:]]
 
 
 @dataclass(frozen=True, slots=True)
