@@ -18,7 +18,7 @@ from worker.domain.learning.bounds import Bounds
 from worker.domain.learning.distribution import Distribution
 from worker.domain.learning.estimate import estimate
 from worker.domain.learning.histogram import Histogram, add_leads, list_observed
-from worker.domain.learning.schedule import Plan, make_plan_within
+from worker.domain.learning.schedule import Plan, count_affordable_polls, make_plan_within
 from worker.schedule_book import FEWEST_LEADS
 from worker.store.db import read_clock, transaction
 from worker.store.schedules import (
@@ -36,9 +36,6 @@ from worker.store.schedules import (
 )
 
 log = structlog.get_logger(__name__)
-
-BUDGET_SHARE = 0.5  # of an account's requests: the rest is for the busy hours, failures and catching up
-SECONDS_A_DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +107,10 @@ def _estimate(
 
 def _count_affordable_polls(connection: Connection, account_id: int, account: Account | None, now: datetime) -> float:
     """How many polls a lead the account's budget bears."""
-    leads = count_leads_of_a_day(connection, account_id, now)
-    if account is None or leads == 0:
+    if account is None:
         return float("inf")
-    a_day = min(account.requests_per_second * SECONDS_A_DAY, account.requests_per_day or float("inf"))
-    return BUDGET_SHARE * a_day / leads
+    leads = count_leads_of_a_day(connection, account_id, now)
+    return count_affordable_polls(account.requests_per_second, account.requests_per_day, leads)
 
 
 def read_learned(engine: Engine, account: str | None, deadline: float) -> list[Learned]:

@@ -141,6 +141,23 @@ def test_a_simulation_is_the_same_for_the_same_seed_and_shows_an_outage(run: Run
     assert "caught up after the outage" in page
 
 
+def test_a_simulation_keeps_to_a_days_budget_and_to_what_it_bears(
+    run: Run, times: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("simulate", "--times", times, "--leads-per-day", 500, "--json")
+    ample = json.loads(run(*options)[1])
+    monkeypatch.setenv("LEADBYTE_REQUESTS_PER_DAY", "1000")
+    scarce = json.loads(run(*options)[1])
+    assert scarce["learned"]["polls_in_time"] <= 1000 < ample["learned"]["polls_in_time"]
+    assert scarce["price_seconds"] > ample["price_seconds"] == 5  # as the worker's schedule would be
+
+
+def test_an_outage_after_the_end_is_refused(run: Run) -> None:
+    code, _, said = run("simulate", "--outage", "30h+1h")
+    assert code == 2
+    assert "within the 1 days simulated" in said
+
+
 def test_a_simulation_without_anything_learned_goes_by_a_guess(run: Run) -> None:
     code, said, _ = run("simulate", "--leads-per-day", 100)
     assert code == 0

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from worker.accounts import load_accounts
 from worker.cli.common import AccountOption, AsJson, command_engine
 from worker.cli.output import out, print_json, print_table
 from worker.cli.schedule import DeadlineOption, PriceOption, TimesOption, check_price, learn_file
@@ -16,11 +17,12 @@ from worker.cli.schedule_page import say_age
 from worker.domain.backoff import DEFAULT_SCHEDULE
 from worker.domain.learning.bounds import Bounds
 from worker.domain.learning.distribution import Distribution
-from worker.domain.learning.schedule import LearnedSchedule, make_ages, make_plan
+from worker.domain.learning.schedule import LearnedSchedule, count_affordable_polls, make_ages, make_plan_within
 from worker.domain.learning.simulation import Load, Outcome, guess_times, simulate
 from worker.errors import NotFoundError, UsageError
 from worker.learning import read_learned
-from worker.settings import MOST_REQUESTS_PER_SECOND, load_settings
+from worker.schedule_book import EXPLORED
+from worker.settings import MOST_REQUESTS_PER_SECOND, Settings, load_settings
 
 app = typer.Typer()
 
@@ -53,15 +55,16 @@ def simulate_load(
     if leads_per_day * days > MOST_LEADS:
         raise UsageError(f"simulate: {leads_per_day * days:,.0f} leads are too many; at most {MOST_LEADS:,}")
     settings = load_settings()
-    rate = settings.leadbyte_requests_per_second if requests_per_second is None else requests_per_second
-    load = Load(leads_per_day, days, rate, parse_outage(outage, days))
+    budget = _find_budget(settings, account, requests_per_second)
+    load = Load(leads_per_day, days, *budget, parse_outage(outage, days))
     distribution = _find_times(times, account, deadline_hours * 3600)
     bounds = Bounds(settings.longest_gap.total_seconds(), settings.lead_resolver_first_minute_gap_seconds)
-    plan = make_plan(distribution, check_price(price), bounds)
+    affordable = count_affordable_polls(*budget, leads_per_day)
+    plan = make_plan_within(distribution, check_price(price), affordable, bounds)
     learned = LearnedSchedule(make_ages(plan.ages), settings.longest_gap, "learned")
     outcomes = {
-        "learned": simulate(distribution, learned, load, seed),
-        "default": simulate(distribution, DEFAULT_SCHEDULE, load, seed),
+        "learned": simulate(distribution, lambda n: learned if n % EXPLORED else DEFAULT_SCHEDULE, load, seed),
+        "default": simulate(distribution, lambda _: DEFAULT_SCHEDULE, load, seed),
     }
     if as_json:
         print_json({"price_seconds": plan.price, **{name: _describe(each) for name, each in outcomes.items()}})
@@ -79,9 +82,20 @@ def parse_outage(said: str | None, days: float) -> tuple[float, float] | None:
         start = float(matched[1]) * _UNITS[matched[2]] if matched and matched[1] else (days * 86_400 - length) / 2
     except ValueError:
         length = start = 0.0
-    if length <= 0:
-        raise UsageError(f"--outage: {said[:40]!r} is none; expected a length such as 2h, or start and length: 6h+2h")
+    if length <= 0 or start >= days * 86_400:
+        raise UsageError(
+            f"--outage: {said[:40]!r} is none; expected a length such as 2h, or start and length: 6h+2h; "
+            f"it begins within the {days:g} days simulated"
+        )
     return max(start, 0.0), max(start, 0.0) + length
+
+
+def _find_budget(settings: Settings, account: str | None, given: float | None) -> tuple[float, int | None]:
+    """Requests a second and a day: as given, else of the account, else of all."""
+    known = load_accounts(settings, with_keys=False).get(account) if account is not None else None
+    if known is not None:
+        return given or known.requests_per_second, known.requests_per_day
+    return given or settings.leadbyte_requests_per_second, settings.leadbyte_requests_per_day or None
 
 
 def _find_times(times: Path | None, account: str | None, deadline: float) -> Distribution:
@@ -108,7 +122,9 @@ def _average_wait(outcome: Outcome) -> float:
 
 def _print_outcomes(outcomes: dict[str, Outcome], load: Load, price: float) -> None:
     out.print(f"[bold]{load.leads_per_day:,.0f} leads a day for {load.days:g} day{'s' if load.days != 1 else ''}[/]")
-    out.print(f"[dim]{load.requests_per_second:g} requests a second, a poll is worth {price:g} s of waiting[/]\n")
+    a_day = "" if load.requests_per_day is None else f" and {load.requests_per_day:,} a day"
+    budget = f"{load.requests_per_second:g} requests a second{a_day}"
+    out.print(f"[dim]{budget}, a poll is worth {price:g} s of waiting[/]\n")
     told = {name: _tell(outcome) for name, outcome in outcomes.items()}
     rows = [{"": line, **{name: each[line] for name, each in told.items()}} for line in told["learned"]]
     print_table(rows, list(rows[0]))

@@ -6,13 +6,18 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from math import inf
 
 from worker.domain.backoff import Schedule
 from worker.domain.learning.bounds import UNBOUNDED, Bounds
 from worker.domain.learning.distribution import Cost, Distribution, cost_ages
 from worker.domain.learning.optimum import plan_polls
 
-ALL_BUT = 0.1  # of a gap
+# Of a gap, and at most: what resolves at a set time does so a moment before the age, and an earlier poll missed it.
+ALL_BUT, ALL_BUT_MOST = 0.1, timedelta(seconds=1)
+BUDGET_SHARE = 0.5  # of an account's requests: the rest is for the busy hours, failures and catching up
+SECONDS_A_DAY = 86_400
+HARDLY_MORE = 1.05
 DEAREST = 1e7  # seconds a poll: four months of waiting, beyond which a budget buys nothing any more
 
 
@@ -34,13 +39,14 @@ def make_plan(times: Distribution, price: float, bounds: Bounds = UNBOUNDED) -> 
 def make_plan_within(times: Distribution, price: float, most_polls: float, bounds: Bounds = UNBOUNDED) -> Plan:
     """As `make_plan`, at a higher price if need be, so that a lead is polled at most so often on average.
 
-    The bounds may cost more than that by themselves; then the plan is what they leave.
+    The bounds may cost more than that by themselves; then it is the fewest that they leave, or hardly more.
     """
     plan = make_plan(times, price, bounds)
     low, high = price, DEAREST
     if plan.cost.polls <= most_polls or low >= high:
         return plan
     plan = make_plan(times, high, bounds)
+    most_polls = max(most_polls, HARDLY_MORE * plan.cost.polls)
     while high > low * 1.05:  # nobody would notice a closer price
         middle = (low * high) ** 0.5
         tried = make_plan(times, middle, bounds)
@@ -49,6 +55,12 @@ def make_plan_within(times: Distribution, price: float, most_polls: float, bound
         else:
             low = middle
     return plan
+
+
+def count_affordable_polls(requests_per_second: float, requests_per_day: float | None, leads_a_day: float) -> float:
+    """How many polls a lead a budget bears."""
+    a_day = min(requests_per_second * SECONDS_A_DAY, inf if requests_per_day is None else requests_per_day)
+    return BUDGET_SHARE * a_day / leads_a_day if leads_a_day else inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +79,8 @@ class LearnedSchedule:
         if at >= len(self.ages):
             return age + self.longest_gap
         previous = self.ages[at - 1] if at else timedelta(0)
-        is_taken = self.ages[at] - age < (self.ages[at] - previous) * ALL_BUT and at + 1 < len(self.ages)
-        return self.ages[at + 1] if is_taken else self.ages[at]
+        is_near = self.ages[at] - age < min((self.ages[at] - previous) * ALL_BUT, ALL_BUT_MOST)
+        return self.ages[at + 1] if is_near and at + 1 < len(self.ages) else self.ages[at]
 
 
 def make_ages(seconds: Sequence[float]) -> tuple[timedelta, ...]:

@@ -1,12 +1,13 @@
-"""The worker on a virtual clock: leads arrive, are polled by a schedule within a budget, and LeadByte may be away.
+"""The worker on a virtual clock: leads arrive, are polled by their schedules within a budget, and LeadByte may be away.
 
-What it leaves out: failures, several accounts, and the time of a request. What came due first is asked first.
+What it leaves out: failures, several accounts, the time of a request, and the half minute or so after an outage until
+LeadByte is known to be back and is asked as fast as before. What came due first is asked first.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from heapq import heapify, heappop, heappush
@@ -18,6 +19,7 @@ from worker.domain.learning.estimate import Observed, estimate
 from worker.domain.lifecycle import State
 
 SECONDS_A_DAY = 86_400.0
+Choose = Callable[[int], Schedule]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,14 @@ class Load:
     leads_per_day: float
     days: float
     requests_per_second: float
+    requests_per_day: int | None = None
     outage: tuple[float, float] | None = None
+
+    @property
+    def requests_a_day(self) -> float:
+        """As many as the budget bears."""
+        most = self.requests_per_second * SECONDS_A_DAY
+        return most if self.requests_per_day is None else min(most, self.requests_per_day)
 
 
 @dataclass(slots=True)
@@ -54,28 +63,29 @@ def guess_times(deadline: float) -> Distribution:
     return estimate([Observed(time, time) for time in quick + slow], 60, deadline)
 
 
-def simulate(times: Distribution, schedule: Schedule, load: Load, seed: int) -> Outcome:
-    """Run all leads of the load to their end."""
+def simulate(times: Distribution, choose_schedule: Choose, load: Load, seed: int) -> Outcome:
+    """Run all leads of the load to their end, each by the schedule that is chosen for its number, from 1 on."""
     chance = Random(seed)  # noqa: S311 - of a simulation
     leads = list(_draw_leads(times, load, chance))
-    first = schedule.next_poll_age(timedelta(0)).total_seconds()
-    coming = [(submitted + first, n) for n, (submitted, _) in enumerate(leads)]
+    schedules = [choose_schedule(n + 1) for n in range(len(leads))]
+    coming = [(submitted + _find_first(schedules[n]), n) for n, (submitted, _) in enumerate(leads)]
     heapify(coming)
-    outcome, due, now = Outcome(leads=len(leads)), deque[tuple[float, int]](), 0.0
+    outcome, due, now, asked = Outcome(leads=len(leads)), deque[tuple[float, int]](), 0.0, Counter[int]()
     while coming or due:
-        now = _skip_outage(max(now, coming[0][0]) if not due else now, load)
+        now = _skip_closed(max(now, coming[0][0]) if not due else now, load, asked)
         while coming and coming[0][0] <= now:
             due.append(heappop(coming))
         due_at, n = due.popleft()
         _note_poll(outcome, now, due_at, len(due) + 1)
+        asked[int(now // SECONDS_A_DAY)] += 1
         outcome.polls_in_time += now < load.days * SECONDS_A_DAY
-        again_at = _poll(outcome, leads[n], now, times.deadline, schedule, chance)
+        again_at = _poll(outcome, leads[n], now, times.deadline, schedules[n], chance)
         if again_at is not None:
             heappush(coming, (again_at, n))
         now += 1 / load.requests_per_second
         if not due and load.outage and now > load.outage[1] and outcome.catch_up_seconds is None:
             outcome.catch_up_seconds = now - load.outage[1]
-    outcome.busy_share = outcome.polls_in_time / (load.requests_per_second * load.days * SECONDS_A_DAY)
+    outcome.busy_share = outcome.polls_in_time / (load.requests_a_day * load.days)
     return outcome
 
 
@@ -87,8 +97,20 @@ def _draw_leads(times: Distribution, load: Load, chance: Random) -> Iterator[tup
         yield at, times.find_age(share) if share < times.resolving else float("inf")
 
 
-def _skip_outage(now: float, load: Load) -> float:
-    return load.outage[1] if load.outage and load.outage[0] <= now < load.outage[1] else now
+def _find_first(schedule: Schedule) -> float:
+    return schedule.next_poll_age(timedelta(0)).total_seconds()
+
+
+def _skip_closed(now: float, load: Load, asked: Counter[int]) -> float:
+    """The next moment at which LeadByte is there and the day's budget is not used up."""
+    while True:
+        day = int(now // SECONDS_A_DAY)
+        if load.outage and load.outage[0] <= now < load.outage[1]:
+            now = load.outage[1]
+        elif load.requests_per_day is not None and asked[day] >= load.requests_per_day:
+            now = (day + 1) * SECONDS_A_DAY
+        else:
+            return now
 
 
 def _note_poll(outcome: Outcome, now: float, due_at: float, overdue: int) -> None:
