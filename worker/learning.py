@@ -27,6 +27,7 @@ from worker.store.schedules import (
     Whose,
     count_leads_of_a_day,
     list_open_ages,
+    list_scheduled,
     name_accounts,
     read_histogram,
     read_schedules,
@@ -59,10 +60,11 @@ class Learned:
 
 def recompute_schedules(engine: Engine, settings: Learning, accounts: Mapping[str, Account]) -> int:
     """Take in the watches that ended, and put new schedules into force where there is enough; returns how many."""
-    histograms, names = _take_in(engine, settings)
+    histograms, names, known = _take_in(engine, settings)
     computed = 0
     for whose, histogram in histograms.items():
-        if histogram.weight >= FEWEST_LEADS:
+        # What was learned of too few since a change puts the schedule from before it out of force.
+        if histogram.weight >= FEWEST_LEADS or whose in known:
             # Each in a transaction of its own: none is open for long, and what was taken in is safe already.
             with transaction(engine) as connection:
                 _compute(connection, whose, histogram, settings, accounts.get(names[whose[0]]))
@@ -70,8 +72,8 @@ def recompute_schedules(engine: Engine, settings: Learning, accounts: Mapping[st
     return computed
 
 
-def _take_in(engine: Engine, settings: Learning) -> tuple[dict[Whose, Histogram], dict[int, str]]:
-    """The histograms that new leads have changed, and the accounts' names."""
+def _take_in(engine: Engine, settings: Learning) -> tuple[dict[Whose, Histogram], dict[int, str], set[Whose]]:
+    """The histograms that new leads have changed, the accounts' names, and who has a schedule."""
     with transaction(engine) as connection:
         now, taken = read_clock(connection), take_resolutions(connection)
         histograms = {}
@@ -79,7 +81,7 @@ def _take_in(engine: Engine, settings: Learning) -> tuple[dict[Whose, Histogram]
             kept: float = 0.5 ** (len(leads) / settings.half_life_leads)
             histograms[whose] = add_leads(read_histogram(connection, whose), leads, kept)
             save_histogram(connection, whose, histograms[whose], now)
-        return histograms, name_accounts(connection)
+        return histograms, name_accounts(connection), list_scheduled(connection)
 
 
 def _compute(

@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 from worker.cli.app import run_command
 from worker.learning import recompute_schedules
 from worker.runtime import read_learning
+from worker.settings import load_settings
 
 Run = Callable[..., tuple[int, str, str]]
 WEEK = 7 * 86_400
@@ -147,7 +148,11 @@ def test_a_simulation_keeps_to_a_days_budget_and_to_what_it_bears(
     options = ("simulate", "--times", times, "--leads-per-day", 500, "--json")
     ample = json.loads(run(*options)[1])
     monkeypatch.setenv("LEADBYTE_REQUESTS_PER_DAY", "1000")
-    scarce = json.loads(run(*options)[1])
+    load_settings.cache_clear()
+    try:
+        scarce = json.loads(run(*options)[1])
+    finally:
+        load_settings.cache_clear()
     assert scarce["learned"]["polls_in_time"] <= 1000 < ample["learned"]["polls_in_time"]
     assert scarce["price_seconds"] > ample["price_seconds"] == 5  # as the worker's schedule would be
 

@@ -51,10 +51,28 @@ def test_more_of_the_same_is_no_change_and_other_times_are_one() -> None:
         assert has_changed(old, add_leads(Histogram(), draw(240, 200, seed), kept=1))
 
 
-def test_after_a_change_the_new_leads_outweigh_the_old() -> None:
-    old = add_leads(Histogram(), draw(60, 5000), kept=1)
-    changed = add_leads(old, draw(600, 100, seed=2), kept=0.99)
-    assert changed.weight == pytest.approx(110, abs=1)
+@pytest.mark.parametrize("count", [8, 100])
+def test_after_a_change_the_new_leads_outweigh_the_old(count: int) -> None:
+    old = add_leads(Histogram(), draw(20, 5000), kept=1)
+    changed = add_leads(old, draw(2000, count, seed=2), kept=0.99)
+    assert changed.weight == pytest.approx(1.7 * count, abs=1)
+    twice = add_leads(changed, draw(2000, 100, seed=3), kept=0.99)
+    assert count_quick(twice) < 0.3 * twice.weight
+
+
+def count_quick(histogram: Histogram) -> float:
+    return sum(weight for number, weight in histogram.resolved.items() if number < find_bin(100))
+
+
+def test_a_burst_that_ends_in_the_order_of_how_long_it_took_wipes_nothing_out() -> None:
+    chance = random.Random(4)
+    histogram = Histogram()
+    for _ in range(4):  # days
+        for count, seconds in ((700, 30), (300, 5400)):
+            for _ in range(4):  # recomputations
+                ages = [seconds * chance.lognormvariate(0, 0.3) for _ in range(count // 4)]
+                histogram = add_leads(histogram, [Seen(age, age) for age in ages], kept=0.98)
+    assert 0.05 < count_quick(histogram) / histogram.weight < 0.95
 
 
 def test_a_lead_known_to_within_an_interval_goes_where_others_are() -> None:

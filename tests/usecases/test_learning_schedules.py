@@ -126,6 +126,20 @@ def test_a_change_is_followed_within_two_recomputations(engine: Engine, observe:
     assert observed_cost < 1.1 * make_plan(best, 5).cost.at_price(5)
 
 
+def test_a_schedule_that_too_few_leads_contradict_gives_way_to_the_default(
+    engine: Engine, observe: Callable[..., None]
+) -> None:
+    observe(draw(20, 4000, seed=1))
+    recompute_schedules(engine, SETTINGS, {})
+    assert isinstance(choose(engine), LearnedSchedule)
+    observe(draw(6000, 15, seed=2))
+    recompute_schedules(engine, SETTINGS, {})
+    assert isinstance(choose(engine), LadderSchedule)
+    observe(draw(6000, 60, seed=3))
+    recompute_schedules(engine, SETTINGS, {})
+    assert choose(engine).name == "schedule 3 of account acme"
+
+
 @pytest.mark.parametrize(("a_second", "a_day"), [(0.05, None), (5.0, 4320)])
 def test_where_the_budget_is_short_a_poll_becomes_dearer(
     a_second: float, a_day: int | None, engine: Engine, observe: Callable[..., None], sql: Sql, account_id: int

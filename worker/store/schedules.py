@@ -71,6 +71,7 @@ _READ_SCHEDULES = text("""
     from resolver.schedules s join resolver.accounts a on a.id = s.account_id
     where s.leads >= :fewest order by a.name, s.campaign_id
 """)
+_LIST_SCHEDULED = text("select account_id, campaign_id from resolver.schedules")
 _NAME_ACCOUNTS = text("select id, name from resolver.accounts")
 
 
@@ -119,6 +120,11 @@ def save_schedule(connection: Connection, whose: Whose, plan: Plan, leads: float
 def read_schedules(connection: Connection, fewest_leads: float) -> list[StoredSchedule]:
     """All schedules that were learned from at least so many leads."""
     return [StoredSchedule(**row) for row in connection.execute(_READ_SCHEDULES, {"fewest": fewest_leads}).mappings()]
+
+
+def list_scheduled(connection: Connection) -> set[Whose]:
+    """Who has a schedule, from however few leads."""
+    return {(row.account_id, row.campaign_id) for row in connection.execute(_LIST_SCHEDULED)}
 
 
 def name_accounts(connection: Connection) -> dict[int, str]:

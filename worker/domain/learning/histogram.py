@@ -16,7 +16,8 @@ FINENESS = 16.0
 FORGOTTEN = 1e-4  # a bin that has faded below this many leads is dropped
 # A Kolmogorov-Smirnov distance as far from chance as this (1 in 10,000) is a change, not a fluctuation.
 CHANGED = 2.2
-FEWEST_NEW = 20
+OLD_AGAINST_NEW = 0.7  # weight after a change: with less, a burst misleads; with more, a change is followed slowly
+FEWEST_NEW = 5  # the distance allows for how few they are
 
 Bins = dict[int, float]
 
@@ -53,10 +54,14 @@ def bound_bin(number: int) -> tuple[float, float]:
 
 
 def add_leads(histogram: Histogram, leads: Sequence[Seen], kept: float) -> Histogram:
-    """The histogram with these leads in it; `kept` of its old weight stays, or much less where they contradict it."""
+    """The histogram with these leads in it; `kept` of its old weight stays, or less where they contradict it.
+
+    Then the old weigh less than the new, and less with each time, but are not wiped out: leads end in the order of how
+    long they took, so those of an import of a thousand contradict each other once a day, and nothing has changed.
+    """
     new = _count(leads, histogram)
     if has_changed(histogram, new):
-        kept = min(kept, FEWEST_NEW / 2 / histogram.weight)
+        kept = min(kept, OLD_AGAINST_NEW * new.weight / histogram.weight)
     return Histogram(_join(histogram.resolved, new.resolved, kept), _join(histogram.gave_up, new.gave_up, kept))
 
 
