@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 
 import structlog
@@ -24,17 +24,18 @@ from worker.leadbyte.client import PollWindow
 from worker.permits import PermitKeeper
 from worker.poller import Poller
 from worker.reserving import AFTER_A_FAULT_SECONDS, find_budget
-from worker.store.claims import Claimant, Unclaimed, claim_due_leads
+from worker.store.accounts import list_with_due_leads
+from worker.store.claims import Claimant, claim_due_leads
 from worker.store.db import read_clock, transaction
 from worker.store.handing_over import hand_over, keep_distance
 
 log = structlog.get_logger(__name__)
 
-# How soon to look again at an account that had nothing to claim, while requests of others are under way; and how long
-# their answers are waited for in one go.
+# How soon to look again at accounts that had nothing to claim, while requests are under way; and how long answers are
+# waited for in one go.
 CLAIM_AGAIN_SECONDS = 0.25
-# The same, in the first second of a run, if it was another's: that run hints when its first account is free, and not
-# again for each of the others, which follow as the last moments that it has reserved of them are over.
+# The same, in the first second of a run, if another has one of them: that run hints when its first account is free, and
+# not again for each of the others, which follow as the last moments that it has reserved of them are over.
 FOLLOW_SECONDS = 0.05
 _FOLLOW_FOR_SECONDS = 1.0
 _BOUND = timedelta(seconds=5)  # of one try at handing over: if none succeeds, others come when our permits lapse
@@ -48,26 +49,49 @@ class Claimer:
         self._poller, self._window = poller, window
         self._keeper = PermitKeeper(poller.engine, poller.client.timeout_seconds)
         self._again_at: dict[str, float] = {}
-        self._follow_until = time.monotonic() + _FOLLOW_FOR_SECONDS
+        self._claimable: set[str] = set()
+        self._look_at = 0.0
+        self._is_followed, self._follow_until = False, time.monotonic() + _FOLLOW_FOR_SECONDS
         self._hand_over_again_at: dict[int, float] = {}
         self._run = random.getrandbits(_NAME_BITS)
 
-    def may_claim(self, account: Account) -> bool:
-        """Whether the last claim found something, or was long enough ago."""
-        return time.monotonic() >= self._again_at.get(account.name, 0.0)
+    def list_claimable(self, accounts: Collection[str], *, is_idle: bool) -> Collection[str]:
+        """Of these, the accounts with due leads that no other run has, as they were looked up not long ago.
+
+        Idle, with nothing under way, there is nobody to wait for: what had no permit free before may have one now.
+        """
+        now = time.monotonic()
+        if is_idle or now >= self._look_at:
+            found = self.look_up(accounts)
+            self._is_followed = any(found.values())
+            self._claimable = {name for name, is_anothers in found.items() if not is_anothers}
+            self._look_at = now + self.look_every()
+        return self._claimable
+
+    def look_up(self, accounts: Collection[str]) -> Mapping[str, bool]:
+        """Of these, the accounts with due leads; for each, whether another run has it."""
+        with transaction(self._poller.engine) as connection:
+            return list_with_due_leads(connection, accounts, read_clock(connection), self._run)
 
     def look_every(self) -> float:
-        """Seconds between two looks at the accounts that others have."""
-        return FOLLOW_SECONDS if time.monotonic() < self._follow_until else CLAIM_AGAIN_SECONDS
+        """Seconds between two looks."""
+        is_new = time.monotonic() < self._follow_until
+        return FOLLOW_SECONDS if self._is_followed and is_new else CLAIM_AGAIN_SECONDS
+
+    def may_claim(self, account: Account) -> bool:
+        """Whether the last claim of an account that we have found something, or was long enough ago."""
+        return time.monotonic() >= self._again_at.get(account.name, 0.0)
 
     def note_settled(self, account: Account) -> None:
         """There may be something to claim again at once: permits are free, or leads due."""
         self._again_at[account.name] = 0.0
+        self._claimable.add(account.name)
 
     def claim(self, lane: Lane, *, suspects: bool = False) -> Batch | None:
         """Due leads of the lane's account, for this lane; None if there are none for us."""
         account, began_at = lane.account, read_sleepless()
         self._again_at[account.name] = time.monotonic() + CLAIM_AGAIN_SECONDS
+        self._claimable.discard(account.name)
         run = None if suspects else self._run
         claimant = Claimant(run, lane.count_permits(), lane.count_spare_room(), self._keeper.lease)
         size = self._poller.batch_size
@@ -76,9 +100,7 @@ class Claimer:
             claim = claim_due_leads(
                 connection, account.name, find_budget(account), now, size, claimant, suspects=suspects
             )
-        if isinstance(claim, Unclaimed):
-            if claim is Unclaimed.ANOTHERS:
-                self._again_at[account.name] = time.monotonic() + self.look_every()
+        if claim is None:
             return None
         self._again_at[account.name] = 0.0
         self._keeper.hold(claim.id, began_at)

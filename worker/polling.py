@@ -88,9 +88,9 @@ class _Run:
 
     def poll_suspects(self) -> Iterator[Polled]:
         """Leads that may have killed their workers, each alone."""
-        for account in self._accounts.values():
+        for name in self._claimer.look_up(self._accounts) if self._may_go_on() else ():
             for _ in range(SUSPECTS_A_TURN):
-                if not self._may_go_on() or not self.claim(account, suspects=True):
+                if not self._may_go_on() or not self.claim(self._accounts[name], suspects=True):
                     break
                 yield from self.drain()
 
@@ -142,19 +142,19 @@ class _Run:
             if lane.account.name not in fillable:  # its turn is over: nothing more leaves but what has its moment
                 self._lanes.close(lane)
                 lane.give_up_waiting()
-        for account in fillable.values():
-            # With nothing under way there is nobody to wait for: what had no permit free a moment ago has one now.
-            is_time = not self._is_busy() or self._claimer.may_claim(account)
-            ours = self._find_lane(account)
-            if is_time and (ours is None or ours.wants_more()):
-                self._try_to_claim(account)
-
-    def _try_to_claim(self, account: Account) -> None:
         try:
-            self.claim(account)
+            self._claim_for(fillable)
         except DatabaseUnavailable:
             if not self._is_busy():
                 raise  # else the answers under way are waited for, and Postgres with them
+
+    def _claim_for(self, fillable: Mapping[str, Account]) -> None:
+        claimable = self._claimer.list_claimable(fillable, is_idle=not self._is_busy())
+        for account in fillable.values():
+            ours = self._find_lane(account)
+            may_claim = account.name in claimable if ours is None else self._claimer.may_claim(account)
+            if may_claim and (ours is None or ours.wants_more()):
+                self.claim(account)
 
     def _list_fillable(self) -> Mapping[str, Account]:
         """All accounts until the turn is over; then those of which nothing is awaited: one that hangs holds up none."""

@@ -11,13 +11,13 @@ from sqlalchemy import Engine
 
 from worker.accounts import Account
 from worker.errors import DatabaseUnavailable
-from worker.store.budget import ROOM_FOR_JITTER, Budget
+from worker.store.budget import MOMENTS_AHEAD, ROOM_FOR_JITTER, Budget
 from worker.store.db import read_clock, transaction
 from worker.store.moments import Moments, Wanted, reserve_moments
 
 # How soon to ask again: a reservation costs the same for one as for many, and a moment must not pass unused.
 RESERVE_AGAIN_SECONDS = 0.05
-AFTER_A_FAULT_SECONDS = 1.0
+AFTER_A_FAULT_SECONDS = 1.0  # and at the latest, since a budget may change
 
 
 class Reserver:
@@ -41,8 +41,11 @@ class Reserver:
             # What is under way is still to be settled, and that is tried again.
             self._again_at[account.name] = time.monotonic() + AFTER_A_FAULT_SECONDS
             return [], Moments()
-        self._again_at[account.name] = time.monotonic() + RESERVE_AGAIN_SECONDS
         first, gap = read_at + reserved.first.total_seconds(), reserved.gap.total_seconds()
+        next_at = first + reserved.count * gap - MOMENTS_AHEAD.total_seconds()  # when one more is near enough
+        done_at = time.monotonic()
+        next_at = min(max(next_at, done_at + RESERVE_AGAIN_SECONDS), done_at + AFTER_A_FAULT_SECONDS)
+        self._again_at[account.name] = next_at
         return [first + n * gap for n in range(reserved.count)], reserved
 
 

@@ -56,7 +56,7 @@ def claim(engine: Engine) -> Callable[..., Claim | None]:
     ) -> Claim | None:
         with transaction(engine) as connection:
             now = at or read_clock(connection)
-            claimed = claim_due_leads(
+            return claim_due_leads(
                 connection,
                 account,
                 Budget(rate, concurrency, per_day),
@@ -65,6 +65,5 @@ def claim(engine: Engine) -> Callable[..., Claim | None]:
                 Claimant(run, ours, permit_lease=permit_lease),
                 suspects=suspects,
             )
-            return claimed if isinstance(claimed, Claim) else None
 
     return take

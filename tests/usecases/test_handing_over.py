@@ -13,12 +13,12 @@ from sqlalchemy import Connection
 
 from worker import claiming
 from worker.errors import DatabaseUnavailable, LeadResolverError
-from worker.lane import Lane
 from worker.leadbyte.client import PollWindow
 from worker.poller import Poller
 from worker.polling import poll_while_due
 from worker.sandbox import SandboxClient, SandboxSettings, running_sandbox
 from worker.settlement import Polled
+from worker.store.claims import claim_due_leads
 from worker.store.handing_over import hand_over
 
 Sql = Callable[..., list[tuple[Any, ...]]]
@@ -107,6 +107,22 @@ def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return lambda seconds: now.append(seconds + now.pop())
 
 
+@pytest.fixture
+def give_to_another(make_due: Callable[..., None], sql: Sql) -> Callable[[bool], None]:
+    """One due lead, of an account that another run of polling has or not."""
+
+    def give(is_anothers: bool) -> None:
+        make_due("sandbox-approved-#", 1)
+        sql("update resolver.claims set run = null")
+        if is_anothers:
+            sql("""
+                insert into resolver.claims (account_id, permits, lease_until, run)
+                select id, 0, clock_timestamp() + interval '20 s', 77 from resolver.accounts
+            """)
+
+    return give
+
+
 @pytest.mark.parametrize(
     ("is_anothers", "begun", "look_every"),
     [
@@ -114,11 +130,11 @@ def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
         (True, 1.0, claiming.CLAIM_AGAIN_SECONDS),
         (False, 0.0, claiming.CLAIM_AGAIN_SECONDS),
     ],
-    ids=["who hands over one account hands over the others next", "it is another's for longer", "nothing is due"],
+    ids=["who hands over one account hands over the others next", "it is another's for longer", "it is nobody's"],
 )
 def test_a_run_follows_closely_at_first_where_another_has_the_account(
     make_other: Callable[[], Poller],
-    make_due: Callable[..., None],
+    give_to_another: Callable[[bool], None],
     sql: Sql,
     pass_time: Callable[[float], None],
     *,
@@ -126,26 +142,40 @@ def test_a_run_follows_closely_at_first_where_another_has_the_account(
     begun: float,
     look_every: float,
 ) -> None:
-    make_due("sandbox-approved-#", int(is_anothers))
-    sql("insert into resolver.accounts (name) values ('sandbox') on conflict do nothing")
-    if is_anothers:
-        sql("""
-            insert into resolver.claims (account_id, permits, lease_until, run)
-            select id, 0, clock_timestamp() + interval '20 s', 77 from resolver.accounts
-        """)
+    give_to_another(is_anothers)
     poller = make_other()
-    account = poller.accounts["sandbox"]
     claimer = claiming.Claimer(poller, poller.client.open_window(lambda _: False))
     pass_time(begun)
-    assert claimer.claim(Lane(0, account)) is None
+    assert claimer.list_claimable(["sandbox"], is_idle=True) == (set() if is_anothers else {"sandbox"})
+    give_to_another(not is_anothers)
+    sql("delete from resolver.claims where %s", is_anothers)
     pass_time(look_every - 0.01)
-    assert not claimer.may_claim(account)
+    assert claimer.list_claimable(["sandbox"], is_idle=False) == (set() if is_anothers else {"sandbox"})
     pass_time(0.01)
-    assert claimer.may_claim(account)
+    assert claimer.list_claimable(["sandbox"], is_idle=False) == ({"sandbox"} if is_anothers else set())
+
+
+def test_of_hundreds_of_accounts_only_those_with_due_leads_are_claimed_of(
+    make_other: Callable[[], Poller], make_due: Callable[..., None], monkeypatch: pytest.MonkeyPatch, sql: Sql
+) -> None:
+    claimed: list[str] = []
+
+    def claim(connection: Connection, account: str, *rest: Any, **more: Any) -> Any:
+        claimed.append(account)
+        return claim_due_leads(connection, account, *rest, **more)
+
+    monkeypatch.setattr(claiming, "claim_due_leads", claim)
+    make_due("sandbox-approved-#", 30)
+    sql("insert into resolver.accounts (name) select 'idle-' || n from generate_series(1, 200) n")
+    poller = make_other()
+    ours = poller.accounts["sandbox"]
+    idle = {f"idle-{n}": replace(ours, name=f"idle-{n}") for n in range(1, 201)}
+    assert poll_all(replace(poller, accounts={**idle, "sandbox": ours})).final == 30
+    assert set(claimed) == {"sandbox"}
 
 
 def test_who_waits_for_answers_wakes_as_often_as_others_accounts_are_looked_at(
-    make_other: Callable[[], Poller], make_due: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    make_other: Callable[[], Poller], make_due: Callable[..., None], monkeypatch: pytest.MonkeyPatch, sql: Sql
 ) -> None:
     waits: list[float] = []
 
@@ -156,7 +186,15 @@ def test_who_waits_for_answers_wakes_as_often_as_others_accounts_are_looked_at(
     take_answers = PollWindow.take
     monkeypatch.setattr(PollWindow, "take", take)
     make_due("sandbox-slow-#", 1)  # three seconds
-    poll_all(make_other())
+    sql("select track_lead('other', 'sandbox-approved-1')")
+    sql("update resolver.watches set next_poll_at = clock_timestamp()")
+    sql("""
+        insert into resolver.claims (account_id, permits, lease_until, run)
+        select id, 0, clock_timestamp() + interval '20 s', 77 from resolver.accounts where name = 'other'
+    """)
+    poller = make_other()
+    ours = poller.accounts["sandbox"]
+    poll_all(replace(poller, accounts={"sandbox": ours, "other": replace(ours, name="other")}))
     assert (waits[0], waits[-1]) == (claiming.FOLLOW_SECONDS, claiming.CLAIM_AGAIN_SECONDS)
 
 

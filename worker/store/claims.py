@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import Enum, auto
 from typing import Any
 
 from msgspec import Struct
@@ -63,13 +62,6 @@ class Claim:
     leads: tuple[ClaimedLead, ...]
     gap: timedelta = timedelta(0)
     probe_until: datetime | None = None
-
-
-class Unclaimed(Enum):
-    """Why nothing was claimed."""
-
-    ANOTHERS = auto()  # another run of polling asks about the account's leads
-    NOTHING = auto()  # is due, or may be asked just now
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +117,8 @@ def claim_due_leads(
     claimant: Claimant = Claimant(),
     *,
     suspects: bool = False,
-) -> Claim | Unclaimed:
-    """Claim up to `limit` due leads of the account, as far as its budget and pause allow; else why there are none.
+) -> Claim | None:
+    """Claim up to `limit` due leads of the account, as far as its budget and pause allow; None if there are none.
 
     Args:
         connection: in a transaction of its own, to be committed at once.
@@ -139,18 +131,18 @@ def claim_due_leads(
     """
     row = connection.execute(LOCK_ACCOUNT, {"name": account, "now": now}).one_or_none()
     if row is None or (row.paused_until is not None and row.paused_until > now):
-        return Unclaimed.NOTHING
+        return None
     held, is_anothers = count_permits(connection, row.id, now, claimant.run)
     if is_anothers:
-        return Unclaimed.ANOTHERS
+        return None
     if budget.requests_per_day is not None and row.requests_today >= budget.requests_per_day:
         pause_until_tomorrow(connection, account, budget.requests_per_day, now)
-        return Unclaimed.NOTHING
+        return None
     slots = find_slots(row, budget, held, now)
-    if slots.permits < 0:  # more are given out than may be: LeadByte bears fewer, or somebody waits, see `slots`
-        return Unclaimed.NOTHING
+    if slots.permits < 0:
+        return None  # more are given out than may be: LeadByte bears fewer, or somebody waits for one, see `slots`
     if slots.most <= 0 or slots.permits + claimant.permits <= 0:
-        return Unclaimed.NOTHING
+        return None
     hold = PROBE_HOLDS.get(row.pause_kind)
     probe_until = now + hold if hold is not None else None
     is_single = suspects or probe_until is not None
@@ -158,7 +150,7 @@ def claim_due_leads(
     values = {"account": row.id, "claim": row.claim, "now": now, "until": now + LEASE, "suspects": suspects}
     leads = connection.execute(_CLAIM_LEADS, {**values, "oldest": most - most // 2, "newest": most // 2}).all()
     if not leads:
-        return Unclaimed.NOTHING
+        return None
     permits = min(slots.permits, len(leads))
     connection.execute(
         _OPEN_CLAIM, {**values, "permits": permits, "until": now + claimant.permit_lease, "run": claimant.run}
