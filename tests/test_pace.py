@@ -89,6 +89,41 @@ def test_no_second_sees_more_than_the_budget_however_long_each_request_was_held_
     assert all(sum(start <= at < start + 1 for at in left) <= budget for start in left)
 
 
+@given(st.lists(st.just(0.0) | st.floats(0.001, 0.9), min_size=2, max_size=60), st.integers(1, 40))
+def test_no_second_sees_more_than_the_budget_however_long_connections_take(
+    handshakes: list[float], budget: int
+) -> None:
+    gap = 1 / (ROOM_FOR_JITTER * budget)
+    lanes = make_lane(*(100 + gap * n for n in range(len(handshakes))), gap=gap)
+    came: list[float] = []
+    connecting: list[float] = []
+    takes, now = iter(handshakes), 100.0
+    while now < math.inf:
+        for at in [at for at in connecting if at <= now]:
+            connecting.remove(at)
+            lanes.note_sent(1, at)
+            came.append(at)
+        for _ in lanes.let_out(now):
+            if seconds := next(takes):
+                lanes.note_connecting(1, now)
+                connecting.append(now + seconds)
+            else:
+                came.append(now)  # over a connection that stands
+        list(lanes.give_up(now))
+        now = max(now, min([lanes.find_next_moment(), *connecting]))
+    assert all(sum(start <= at < start + 1 for at in came) <= budget for start in came)
+
+
+def test_a_connection_that_is_made_in_vain_holds_up_nothing_afterwards() -> None:
+    lanes = make_lane(100.0, 101.1, gap=1.1)
+    assert len(list(lanes.let_out(100))) == 1
+    lanes.note_connecting(1, 100.0)
+    assert list_departures(lanes, 101.1, 101.5) == []
+    assert not lanes.look_at(1).is_quiet
+    lanes.note_sent(1, None)
+    assert list_departures(lanes, 101.5, 102) == [101.5]
+
+
 def test_requests_that_were_held_up_come_back_to_their_moments() -> None:
     lanes = make_lane(*(100 + 0.1 * n for n in range(200)), gap=0.1)
     list(lanes.let_out(100.0))

@@ -9,6 +9,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 JSON_OK = b'{"status":"Success"}'
 
@@ -52,10 +53,16 @@ class Conversation:
 Speak = Callable[[Conversation], None]
 
 
+class Tls(Protocol):
+    """What is needed of an `ssl.SSLContext`."""
+
+    def wrap_socket(self, sock: socket.socket, *, server_side: bool) -> ssl.SSLSocket: ...
+
+
 class RawServer:
     """Listens, counts connections, keeps the heads of all requests."""
 
-    def __init__(self, speak: Speak, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, speak: Speak, tls: Tls | None) -> None:
         self._speak = speak
         self._tls = tls
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -100,7 +107,7 @@ class RawServer:
 
 
 @contextmanager
-def serve(speak: Speak, tls: ssl.SSLContext | None = None) -> Iterator[RawServer]:
+def serve(speak: Speak, tls: Tls | None = None) -> Iterator[RawServer]:
     """A server whose every connection is led by `speak`, for as long as the block lasts."""
     server = RawServer(speak, tls)
     try:

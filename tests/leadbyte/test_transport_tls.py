@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
+import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import certifi
@@ -11,6 +15,7 @@ import pytest
 from tests.leadbyte.certificates import FITTING, OTHER_NAME, load_context
 from tests.leadbyte.raw_server import JSON_OK, Conversation, always, encode, serve
 from worker.domain.answers import Answer, Asked, NoAnswer, Silence
+from worker.leadbyte.transport import Request, Transport
 
 Fetch = Callable[..., Asked]
 _REFUSED = NoAnswer(Silence.TLS)
@@ -35,6 +40,36 @@ def test_a_trusted_certificate_of_another_name_is_refused_before_a_word_is_said(
     with serve(always(encode(JSON_OK)), load_context(tmp_path, OTHER_NAME)) as server:
         assert fetch(server.url) == _REFUSED
         assert server.requests == []
+
+
+class HeldUp:
+    """TLS whose handshakes wait until they are let go."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        self.let_go = threading.Event()
+
+    def wrap_socket(self, sock: socket.socket, *, server_side: bool) -> ssl.SSLSocket:
+        self.let_go.wait(60)
+        return self._context.wrap_socket(sock, server_side=server_side)
+
+
+@pytest.mark.usefixtures("trusted")
+def test_a_request_is_sent_when_its_connection_stands_and_not_before(transport: Transport, tmp_path: Path) -> None:
+    tls = HeldUp(load_context(tmp_path, FITTING))
+    with (
+        serve(always(encode(JSON_OK), keeps=True), tls) as server,
+        closing(transport.open_window(timeout_seconds=60.0)) as window,
+    ):
+        window.open_lane(1, 5)
+        window.add(1, [Request(0, server.url)], 0.1)
+        while not server.connections:
+            assert window.take(0.05) == []
+        assert window.take(0.05) == []
+        assert not window.look_at(1).is_quiet  # what leaves after it must wait for it, and so must other runs
+        tls.let_go.set()
+        assert window.take(60) == [(1, 0, Answer(200, JSON_OK))]
+        assert window.look_at(1).is_quiet
 
 
 def test_a_self_signed_certificate_is_refused_before_a_word_is_said(

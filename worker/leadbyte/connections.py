@@ -12,7 +12,7 @@ import io
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -23,14 +23,27 @@ from urllib3.exceptions import NewConnectionError
 
 from worker.watchdog import shut_down
 
+OnConnection = Callable[[bool], None]
+
 
 class Line:
     """What one request runs over, held by a descriptor of our own for as long as the request lasts."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_connection: OnConnection) -> None:
+        self._on_connection = on_connection
         self._lock = threading.Lock()
         self._descriptor = -1
         self._is_cut = False
+        self.is_connecting = False
+
+    @contextmanager
+    def connect(self) -> Iterator[None]:
+        """A new connection is made inside the block, up to where the request can be sent."""
+        self.is_connecting = True
+        self._on_connection(False)
+        yield
+        self.is_connecting = False
+        self._on_connection(True)
 
     def hold(self, sock: socket.socket) -> None:
         """From now on the request runs over this socket; TimeoutError if the line was cut already."""
@@ -61,9 +74,12 @@ _thread = threading.local()  # .line: what this thread's request runs over
 
 
 @contextmanager
-def hold_line() -> Iterator[Line]:
-    """The line of the one request that this thread makes inside the block."""
-    line = _thread.line = Line()
+def hold_line(on_connection: OnConnection = lambda _: None) -> Iterator[Line]:
+    """The line of the one request that this thread makes inside the block.
+
+    `on_connection` is called where it needs a new connection: with False before, with True once that stands.
+    """
+    line = _thread.line = Line(on_connection)
     try:
         yield line
     finally:
@@ -103,6 +119,11 @@ class _Watched:
         if ours.sock is not None:
             _thread.line.hold(ours.sock)
         super().request(*args, **kwargs)  # type: ignore[misc]  # of HTTPConnection, beside which this stands
+
+    def connect(self) -> None:
+        """As ever, and the line is told."""
+        with _thread.line.connect():
+            super().connect()  # type: ignore[misc]  # of HTTPConnection
 
     def _new_conn(self) -> socket.socket:
         """In place of urllib3's, which grants each address of the host the whole timeout anew."""

@@ -6,7 +6,7 @@ Neighbours: `curl_transport` (which keeps many under way), `worker.leadbyte.body
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from http import HTTPStatus
 from importlib.metadata import version
@@ -77,10 +77,12 @@ _PLAIN_HEAD = re.compile(
 class Exchange:
     """An easy handle with its buffers. Only what differs from one request to the next is set anew."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_opening: Callable[[Exchange], None]) -> None:
         self.lane = 0
         self.tag: Any = None  # the request's
         self.left_at = 0.0  # `time.monotonic()`
+        self._on_opening = on_opening
+        self.is_connecting = False  # known to the lane's pace to wait for a new connection
         self.easy = pycurl.Curl()
         self._head: list[bytes] = []  # line by line
         self._body: list[bytes] = []
@@ -91,6 +93,8 @@ class Exchange:
             self.easy.setopt(option, value)
         self.easy.setopt(pycurl.CAINFO, certifi.where())
         self.easy.unsetopt(pycurl.CAPATH)  # nor the system's authorities, where libcurl was built to know them
+        # Called for each socket that is made, and so never where a connection is used again.
+        self.easy.setopt(pycurl.SOCKOPTFUNCTION, self._note_socket)
         self.easy.setopt(pycurl.HTTPHEADER, _OUR_HEADERS)
         self.easy.setopt(pycurl.HEADERFUNCTION, self._head.append)
         self.easy.setopt(pycurl.WRITEFUNCTION, self._take_in)
@@ -105,8 +109,14 @@ class Exchange:
             return False
         return True
 
+    def find_sent_at(self) -> float | None:
+        """When the request was sent, `time.monotonic()`; None: it has no connection yet."""
+        seconds: float = self.easy.getinfo(pycurl.PRETRANSFER_TIME)
+        return self.left_at + seconds if seconds > 0 else None
+
     def forget(self) -> None:
         """Let go of the answer: handles are many, and kept."""
+        self.is_connecting = False
         self.tag = None
         self._head.clear()
         self._body.clear()
@@ -120,6 +130,10 @@ class Exchange:
             self.easy.setopt(pycurl.TIMEOUT_MS, timeout_ms)
             self.easy.setopt(pycurl.CONNECTTIMEOUT_MS, min(timeout_ms, int(CONNECT_SECONDS * 1000)))
             self._timeout_ms = timeout_ms
+
+    def _note_socket(self, *_: object) -> int:
+        self._on_opening(self)
+        return int(pycurl.SOCKOPT_OK)
 
     def _take_in(self, part: bytes) -> int | None:
         self._size += len(part)

@@ -34,6 +34,7 @@ class CurlLoop:
         self._wake_at = math.inf  # when libcurl wants to look at its deadlines
         self._under_way: dict[pycurl.Curl, Exchange] = {}
         self._spare: list[Exchange] = []
+        self._opening: list[Exchange] = []
         self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_NOTHING)
         self._multi.setopt(pycurl.M_MAXCONNECTS, _MOST_CONNECTIONS)
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
@@ -41,7 +42,7 @@ class CurlLoop:
 
     def take_spare(self) -> Exchange:
         """An exchange to prepare, and then to `start` or to `put_back`."""
-        return self._spare.pop() if self._spare else Exchange()
+        return self._spare.pop() if self._spare else Exchange(self._opening.append)
 
     def put_back(self, exchange: Exchange) -> None:
         """It is not needed any more."""
@@ -65,6 +66,12 @@ class CurlLoop:
         if self._wake_at <= time.monotonic():
             self._wake_at = math.inf
             self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+
+    def take_opening(self) -> list[Exchange]:
+        """Exchanges for which a connection was begun to be made."""
+        taken = [exchange for exchange in self._opening if exchange.easy in self._under_way]
+        self._opening.clear()
+        return taken
 
     def collect(self) -> Iterator[tuple[Exchange, int]]:
         """Each exchange that has ended, with libcurl's error code or 0. Put it back when it has been read."""

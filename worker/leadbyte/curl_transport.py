@@ -50,6 +50,7 @@ class CurlWindow:
         self._stop_after = stop_after
         self._room = Room(MOST_UNDER_WAY)
         self._lanes = Lanes(self._room)
+        self._connecting: list[Exchange] = []
         self._ended: list[tuple[int, Any, Asked]] = []
         self._is_closed = False
 
@@ -113,6 +114,7 @@ class CurlWindow:
         """Take in what has ended while the caller was busy."""
         under_way = self._lanes.under_way
         self._loop.run(0)
+        self._note_connections()
         self._collect()
         self._room.note_look(under_way, ended=under_way - self._lanes.under_way)
 
@@ -120,8 +122,25 @@ class CurlWindow:
         now, is_full = time.monotonic(), self._lanes.is_full()
         patience = self._room.patience if is_full else math.inf
         self._loop.run(min(until - now, self._lanes.find_next_moment() - now, patience))
+        self._note_connections()
         if is_full:
             self._room.note_wait(time.monotonic() - now)
+
+    def _note_connections(self) -> None:
+        for exchange in self._loop.take_opening():
+            if not exchange.is_connecting:
+                exchange.is_connecting = True
+                self._lanes.note_connecting(exchange.lane, exchange.left_at)
+                self._connecting.append(exchange)
+        for exchange in self._connecting:
+            if exchange.is_connecting and exchange.find_sent_at() is not None:
+                self._note_sent(exchange)
+        if self._connecting:
+            self._connecting = [exchange for exchange in self._connecting if exchange.is_connecting]
+
+    def _note_sent(self, exchange: Exchange) -> None:
+        exchange.is_connecting = False
+        self._lanes.note_sent(exchange.lane, exchange.find_sent_at())
 
     def _collect(self) -> None:
         before, now = len(self._ended), time.monotonic()
@@ -130,6 +149,8 @@ class CurlWindow:
         self._judge(self._ended[before:])
 
     def _note_end(self, exchange: Exchange, asked: Asked, now: float) -> None:
+        if exchange.is_connecting:
+            self._note_sent(exchange)
         self._lanes.end(exchange.lane, now - exchange.left_at)
         self._ended.append((exchange.lane, exchange.tag, asked))
         self._loop.put_back(exchange)

@@ -39,11 +39,12 @@ class _Lane:
     def add(self, requests: Sequence[Request], gap_seconds: float) -> None:
         self.untaken += len(requests)
         if requests:
-            self.pace.gap_seconds = gap_seconds
+            self.pace.keep_gap(gap_seconds)
         self.waiting = deque(sorted([*self.waiting, *requests], key=_by_moment))
 
     def look(self, at_most: int) -> LaneLook:
-        return LaneLook(self.is_stopped, not self.waiting, self._find_overrun(), self.answer_seconds, at_most)
+        is_quiet = not self.waiting and not self.pace.connecting
+        return LaneLook(self.is_stopped, is_quiet, self._find_overrun(), self.answer_seconds, at_most)
 
     def _find_overrun(self) -> float | None:
         planned, possible = self.last_moment + self.pace.gap_seconds, self.pace.find_next_turn()
@@ -141,6 +142,14 @@ class Lanes:
         """One that was under way has ended, so long after it left."""
         self._lanes[lane].end_one(seconds)
         self.under_way -= 1
+
+    def note_connecting(self, lane: int, left_at: float) -> None:
+        """The request that left the lane then waits for a new connection."""
+        self._lanes[lane].pace.note_connecting(left_at)
+
+    def note_sent(self, lane: int, at: float | None) -> None:
+        """It was sent then, over the new connection; None: it never was. Before its `end`."""
+        self._lanes[lane].pace.note_sent(at)
 
     def note_taken(self, lanes: Iterable[int]) -> None:
         """The caller has an answer of each of these lanes, and as many of a lane as it is named."""

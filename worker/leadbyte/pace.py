@@ -6,6 +6,7 @@ Used by `worker.leadbyte.lanes`. The moments were reserved in Postgres under the
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, insort
 
 # What comes so late has lost its place in the budget: moments are reserved for requests that have room to leave, so
 # only a process that was stopped, or starved, comes late.
@@ -17,6 +18,11 @@ SLACK_SECONDS = 0.01
 # `worker.store.budget.ROOM_FOR_JITTER` pays for both, and a little of it is left for the way to LeadByte: in any
 # second (1 + SLACK_SECONDS) * ROOM_FOR_JITTER / LEAST_OF_GAP of the budget, and one more, which together is within it.
 LEAST_OF_GAP = 0.985
+# LeadByte counts requests as they come, on a new connection a handshake later than on others: with those that follow on
+# time, one second would see one too many. So each leaves when the second before it has room for one. Of a thousand a
+# second or more, those that ROOM_FOR_JITTER leaves unused are more than connect at a time.
+LEAST_COUNTED_GAP = 0.001
+WINDOW_SECONDS = 1.0
 
 
 class Pace:
@@ -28,10 +34,25 @@ class Pace:
     def __init__(self) -> None:
         self.gap_seconds = 0.0  # between two moments of the budget, as it was told last
         self._last = -math.inf  # when the last one left, less what may be made up
+        self._sent: list[float] = []  # when the last ones left or, on a new connection, were sent; ascending
+        self._most = 0  # in a second; 0: they are not counted
+        self.connecting = 0  # have left, and wait for a connection
+
+    def keep_gap(self, seconds: float) -> None:
+        """From now on, so much is between two moments of the budget."""
+        self.gap_seconds = seconds
+        self._most = int(WINDOW_SECONDS / seconds) + 1 if seconds >= LEAST_COUNTED_GAP else 0
 
     def find_turn(self, moment: float) -> float:
-        """When a request of this moment may leave, unless others leave before it."""
-        return max(moment, self._last + LEAST_OF_GAP * self.gap_seconds)
+        """When a request of this moment may leave, unless others leave before it; inf while it can't be known."""
+        return max(moment, self._last + LEAST_OF_GAP * self.gap_seconds, self._find_room())
+
+    def _find_room(self) -> float:
+        """When the second before it has room for one more."""
+        most = self._most - self.connecting
+        if most <= 0:
+            return math.inf if self._most else -math.inf
+        return self._sent[-most] + WINDOW_SECONDS if len(self._sent) >= most else -math.inf
 
     def find_next_turn(self) -> float:
         """When the next one may leave that has the first moment after the last one's."""
@@ -40,6 +61,23 @@ class Pace:
     def note_departure(self, turn: float, now: float) -> None:
         """A request that has had its turn then leaves now."""
         self._last = max(turn, now - SLACK_SECONDS)
+        if self._most:
+            self._sent.append(now)
+            if len(self._sent) > 3 * self._most:
+                del self._sent[: -self._most]
+
+    def note_connecting(self, left_at: float) -> None:
+        """The request that left then waits for a new connection."""
+        self.connecting += 1
+        place = bisect_left(self._sent, left_at)
+        if self._sent[place : place + 1] == [left_at]:
+            del self._sent[place]
+
+    def note_sent(self, at: float | None) -> None:
+        """Its connection stands since then, and it was sent; None: it never was."""
+        self.connecting -= 1
+        if at is not None and self._most:
+            insort(self._sent, at)
 
 
 def is_too_late(moment: float, now: float) -> bool:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
 from typing import Any
@@ -135,7 +136,7 @@ class RequestsWindow:
                 for lane, request in self._lanes.give_up(now):
                     self._note_end(lane, request, NoAnswer(Silence.UNSENT))
                 for lane, request in self._lanes.let_out(now):
-                    self._threads.submit(self._fetch, lane, request)
+                    self._threads.submit(self._fetch, lane, request, now)
                 moment = self._lanes.find_next_moment()
                 self._to_dispatch.wait(None if moment == math.inf else max(0.0, moment - time.monotonic()))
 
@@ -143,13 +144,12 @@ class RequestsWindow:
         self._ended.append((lane, request.tag, asked))
         self._to_take.notify()
 
-    def _fetch(self, lane: int, request: Request) -> None:
-        with hold_line() as line:
+    def _fetch(self, lane: int, request: Request, left_at: float) -> None:
+        with hold_line(partial(self._note_connection, lane, left_at)) as line:
             with self._lock:
                 if self._is_closed:
                     return
                 self._lines.add(line)
-            left_at = time.monotonic()
             asked = self._ask_over(line, request)
         must_stop = True  # where the caller's judgement fails, nothing more is sent
         try:
@@ -157,11 +157,21 @@ class RequestsWindow:
         finally:
             with self._lock:
                 self._lines.discard(line)
+                if line.is_connecting:  # in vain
+                    self._lanes.note_sent(lane, None)
                 self._lanes.end(lane, time.monotonic() - left_at)
                 if must_stop:
                     self._lanes.stop(lane)
                 self._note_end(lane, request, asked)
                 self._to_dispatch.notify()
+
+    def _note_connection(self, lane: int, left_at: float, is_made: bool) -> None:
+        with self._lock:
+            if is_made:
+                self._lanes.note_sent(lane, time.monotonic())
+                self._to_dispatch.notify()
+            else:
+                self._lanes.note_connecting(lane, left_at)
 
     def _ask_over(self, line: Line, request: Request) -> Asked:
         session = self._sessions.pop() if self._sessions else _open_session()
