@@ -209,7 +209,7 @@ def test_an_account_without_a_key_and_an_unreadable_key_file_are_named(diagnose:
 @pytest.mark.usefixtures("healthy")
 def test_a_paused_account_is_warned_of_for_as_long_as_it_is_paused(diagnose: Diagnose, sql: Sql) -> None:
     assert run_command(["pause", "acme", "--reason", "holidays"]) == 0
-    assert "paused: holidays" in pick(diagnose(), "account acme", Mark.WARNING)
+    assert "paused until resumed: holidays" in pick(diagnose(), "account acme", Mark.WARNING)
     sql("update resolver.accounts set paused_until = clock_timestamp() - interval '1 second'")
     assert pick(diagnose(), "account acme", Mark.WARNING) == []
 

@@ -18,6 +18,7 @@ from worker.accounts import Account, load_accounts
 from worker.domain.answers import Answer
 from worker.domain.classify import Meaning, classify_reply
 from worker.errors import LeadResolverError
+from worker.explaining import say_pause
 from worker.findings import Finding, Mark
 from worker.leadbyte.choice import choose_transport, open_transport
 from worker.leadbyte.client import LeadByteClient, Question
@@ -136,7 +137,7 @@ def _look_at_accounts(connection: Connection) -> Iterator[Finding]:
     for row in read_pipeline(connection):
         subject = f"account {row['account']}"
         if row["paused_until"] is not None and row["paused_until"] > now:
-            yield Finding(Mark.WARNING, subject, f"paused: {row['pause_reason']}")
+            yield Finding(Mark.WARNING, subject, say_pause(row))
         overdue = row["oldest_overdue_seconds"]
         said = f"{row['open']:,} open, {row['due']:,} due, oldest overdue by {overdue:.0f} s"
         yield Finding(Mark.WARNING if overdue > 60 else Mark.OK, subject, said)  # noqa: PLR2004 - a minute

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from worker.domain.backoff import LadderSchedule
@@ -58,15 +58,19 @@ def _say_news(lead: Mapping[str, Any]) -> str:
     return f"Last asked {ago} ago: {lead['last_note']}{streak}."
 
 
+def say_pause(account: Mapping[str, Any]) -> str:
+    """A pause with its end and its reason."""
+    until: datetime = account["paused_until"]
+    said = "resumed" if until >= UNTIL_RESUMED else f"{until.astimezone(UTC):%H:%M:%S} UTC"
+    return f"paused until {said}: {account['pause_reason']}"
+
+
 def _say_schedule(lead: Mapping[str, Any], schedule: str) -> str:
     now: datetime = lead["now"]
     if lead["lease_until"] is not None:
         return "It is being asked about right now."
     if lead["paused_until"] is not None and lead["paused_until"] > now:
-        until = (
-            "until resumed" if lead["paused_until"] >= UNTIL_RESUMED else f"until {lead['paused_until']:%H:%M:%S} UTC"
-        )
-        return f"The account is paused {until}: {lead['pause_reason']}."
+        return f"The account is {say_pause(lead)}."
     seconds = (lead["next_poll_at"] - now).total_seconds()
     if seconds < 0:
         return f"Due for {say_span(-seconds)}; it waits for the account's budget or for a worker."

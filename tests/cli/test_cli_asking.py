@@ -199,9 +199,13 @@ def test_list_shows_no_more_than_its_limit_and_says_so(told: Cli) -> None:
     assert "--limit shows more" in told("list", "--limit", "2").out
 
 
-def test_list_says_that_an_account_is_paused(told: Cli) -> None:
+def test_list_says_that_an_account_is_paused_and_until_when(told: Cli, sql: Sql) -> None:
     told("pause", "acme", "--reason", "holiday")
-    assert "account acme is paused: holiday" in told("list").out
+    assert "account acme is paused until resumed: holiday" in told("list").out
+    sql("update resolver.accounts set paused_until = current_date + 1 + time '12:00' at time zone 'UTC'")
+    assert "account acme is paused until 12:00:00 UTC: holiday" in told("list").out
+    sql("update resolver.accounts set paused_until = clock_timestamp() - interval '1 second'")
+    assert "is paused" not in told("list").out
 
 
 @pytest.mark.parametrize(("by", "key"), [("campaign", "Life [cover]"), ("supplier", "Acme"), ("buyer", "Buyer Four")])

@@ -16,12 +16,12 @@ from worker.cli.output import out, print_json, print_table
 from worker.domain.lifecycle import State
 from worker.errors import NotFoundError, UsageError
 from worker.evidence import find_evidence
-from worker.explaining import explain_lead, say_span
+from worker.explaining import explain_lead, say_pause, say_span
 from worker.explaining_actions import say_open_actions
 from worker.schedule_book import ScheduleBook
 from worker.settings import load_settings
 from worker.store import inquiries
-from worker.store.db import transaction
+from worker.store.db import read_clock, transaction
 from worker.store.ledger import list_open_actions
 
 app = typer.Typer()
@@ -78,7 +78,7 @@ def list_leads(
     wanted = inquiries.Filter(account, None if state is None else state.value, campaign, overdue, limit)
     with command_engine() as engine, transaction(engine) as connection:
         leads = inquiries.list_leads(connection, wanted)
-        pipeline = inquiries.read_pipeline(connection)
+        pipeline, now = inquiries.read_pipeline(connection), read_clock(connection)
     if as_json:
         print_json(leads)
         return
@@ -89,7 +89,7 @@ def list_leads(
         columns = ["queue_id", "state", "age", "polls", "next", "why" if out.width >= _WIDE else "account"]
         rows = [_shorten(lead) for lead in leads]
         print_table(rows, [column for column in columns if column != "account" or several])
-    _print_pauses(pipeline)
+    _print_pauses(pipeline, now)
     if len(leads) == limit:
         out.print(f"[dim]the newest {limit}; --limit shows more[/]")
 
@@ -151,7 +151,7 @@ def _day(moment: datetime | None) -> date | None:
     return None if moment is None else moment.date()
 
 
-def _print_pauses(pipeline: list[inquiries.Row]) -> None:
+def _print_pauses(pipeline: list[inquiries.Row], now: datetime) -> None:
     for account in pipeline:
-        if account["paused_until"] is not None:
-            out.print(f"[yellow]account {escape(account['account'])} is paused: {escape(account['pause_reason'])}[/]")
+        if account["paused_until"] is not None and account["paused_until"] > now:
+            out.print(f"[yellow]account {escape(account['account'])} is {escape(say_pause(account))}[/]")
