@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.accounts import Account
-from worker.asking import Batch
+from worker.asking import SETTLE_SOON_SECONDS, Batch
 from worker.domain.answers import NoAnswer, Silence
 from worker.domain.decide import PolledLead
 from worker.domain.lifecycle import State
@@ -179,6 +180,20 @@ def test_a_lane_that_was_stopped_comes_to_its_end_beside_the_next_one() -> None:
     assert (list(lanes), lanes.list_open(), lanes[second.id]) == ([second], [second], second)
     lanes.forget(second)
     assert (len(lanes), lanes.list_open()) == (0, [])
+
+
+def test_permits_for_which_others_wait_are_given_back_soon() -> None:
+    lanes = Lanes()
+    lane = lanes.make(ACCOUNT)
+    lane.add(open_batch(1, 2, permits=2))
+    lanes.keep(lane)
+    assert lanes.find_wait(is_closing=False) == math.inf
+    lanes.close(lane)
+    assert lanes.find_wait(is_closing=True) < lanes.find_wait(is_closing=False) == SETTLE_SOON_SECONDS
+    lanes.note_handed_over(lane)
+    assert lanes.find_wait(is_closing=False) == SETTLE_SOON_SECONDS
+    lanes.forget(lane)
+    assert lanes.find_wait(is_closing=False) == math.inf
 
 
 def test_a_lane_that_is_closed_is_to_be_handed_over_once() -> None:

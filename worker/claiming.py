@@ -34,8 +34,8 @@ log = structlog.get_logger(__name__)
 # How soon to look again at accounts that had nothing to claim, while requests are under way; and how long answers are
 # waited for in one go.
 CLAIM_AGAIN_SECONDS = 0.25
-# The same, in the first second of a run, if another has one of them: that run hints when its first account is free, and
-# not again for each of the others, which follow as the last moments that it has reserved of them are over.
+# The same, in the first second of a run: the run before it hints when its first account is free, and not again for each
+# of the others, nor for the permits that its last answers give back.
 FOLLOW_SECONDS = 0.05
 _FOLLOW_FOR_SECONDS = 1.0
 _BOUND = timedelta(seconds=5)  # of one try at handing over: if none succeeds, others come when our permits lapse
@@ -51,7 +51,7 @@ class Claimer:
         self._again_at: dict[str, float] = {}
         self._claimable: set[str] = set()
         self._look_at = 0.0
-        self._is_followed, self._follow_until = False, time.monotonic() + _FOLLOW_FOR_SECONDS
+        self._follow_until = time.monotonic() + _FOLLOW_FOR_SECONDS
         self._hand_over_again_at: dict[int, float] = {}
         self._run = random.getrandbits(_NAME_BITS)
 
@@ -63,7 +63,6 @@ class Claimer:
         now = time.monotonic()
         if is_idle or now >= self._look_at:
             found = self.look_up(accounts)
-            self._is_followed = any(found.values())
             self._claimable = {name for name, is_anothers in found.items() if not is_anothers}
             self._look_at = now + self.look_every()
         return self._claimable
@@ -75,8 +74,7 @@ class Claimer:
 
     def look_every(self) -> float:
         """Seconds between two looks."""
-        is_new = time.monotonic() < self._follow_until
-        return FOLLOW_SECONDS if self._is_followed and is_new else CLAIM_AGAIN_SECONDS
+        return FOLLOW_SECONDS if time.monotonic() < self._follow_until else CLAIM_AGAIN_SECONDS
 
     def may_claim(self, account: Account) -> bool:
         """Whether the last claim of an account that we have found something, or was long enough ago."""

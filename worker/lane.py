@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 
 from worker.accounts import Account
-from worker.asking import Batch, Told
+from worker.asking import SETTLE_SOON_SECONDS, Batch, Told
 from worker.domain.answers import Asked
 from worker.leadbyte.client import Question
 from worker.store.budget import MOMENTS_AHEAD
@@ -20,6 +20,7 @@ from worker.store.moments import Wanted
 from worker.store.settling import Release
 
 _LEAST_ANSWER_SECONDS = 0.01
+CLOSING_SECONDS = 0.01  # how soon to look whether the last request of a turn has left
 
 
 class Lane:
@@ -176,6 +177,13 @@ class Lanes:
     def list_closed(self) -> list[Lane]:
         """Those in which nothing more is asked, and whose account has not been handed over yet."""
         return [lane for lane in self if not self.is_open(lane) and lane.id not in self._handed_over]
+
+    def find_wait(self, *, is_closing: bool) -> float:
+        """Seconds to wait for answers in one go at most; `is_closing`: some of a closed lane have yet to leave."""
+        if is_closing:
+            return CLOSING_SECONDS
+        # The answers of a closed lane give permits back, for which others wait.
+        return SETTLE_SOON_SECONDS if len(self._lanes) > len(self._open) else math.inf
 
     def make(self, account: Account) -> Lane:
         """The account's next lane; without a batch it is none of ours yet."""

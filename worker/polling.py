@@ -23,7 +23,6 @@ from worker.settlement import Polled, hand_back
 from worker.settling_thread import MOST_HANDED_IN, SettlingThread, Share
 from worker.store.moments import Wanted
 
-CLOSING_SECONDS = 0.01  # how soon to look whether the last request of a turn has left
 SUSPECTS_A_TURN = 20
 
 Ask = Callable[[], bool]
@@ -168,10 +167,10 @@ class _Run:
     def _find_lane(self, account: Account) -> Lane | None:
         """The account's open lane; one whose permits have lapsed is stopped instead."""
         lane = self._lanes.find_open(account)
-        if lane is not None and self._claimer.have_lapsed(lane):
-            self._stop_lane(lane)
-            return None
-        return lane
+        if lane is None or not self._claimer.have_lapsed(lane):
+            return lane
+        self._stop_lane(lane)
+        return None
 
     def _send_waiting(self) -> None:
         """Have those sent that wait for a moment, as far as there is room and the budget has moments near enough."""
@@ -202,7 +201,8 @@ class _Run:
         if not len(self._window):
             time.sleep(RESERVE_AGAIN_SECONDS)  # all wait for their moments
         is_closing = not all(self._window.look_at(lane.id).is_quiet for lane in self._lanes.list_closed())
-        taken, now = self._window.take(CLOSING_SECONDS if is_closing else self._claimer.look_every()), time.monotonic()
+        wait = min(self._claimer.look_every(), self._lanes.find_wait(is_closing=is_closing))
+        taken, now = self._window.take(wait), time.monotonic()
         for lane_id, question, asked in taken:
             self._lanes[lane_id].take_answer(question, asked, now)
         for lane_id in {lane_id for lane_id, _, _ in taken}:
