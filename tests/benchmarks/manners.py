@@ -1,8 +1,10 @@
 """`python -m tests.benchmarks.manners`: how well several worker processes keep to an account's budget, and use it.
 
-Two accounts have more due leads than their budgets bear, one ten times as many as the other. Told of each: the most
-calls that the sandbox saw within any second, and at once, and the share of its budget that was used. Needs the extra
-`local`; the servers listen on loopback alone and end with the command.
+Two accounts have more due leads than their budgets bear, one ten times as many as the other, all of them overdue since
+sometime within the last day. Told of each: the most calls that the sandbox saw within any second, and at once; how much
+of its budget was used; and where among the due leads those asked about lay. `--many 200000` is a day's outage, and
+`--many 1000000` beside a thousand shows whether the larger account holds up the smaller. Needs the extra `local`; the
+servers listen on loopback alone and end with the command.
 """
 
 from __future__ import annotations
@@ -37,6 +39,20 @@ _KEYS = {"many": "key-of-many", "few": "key-of-few"}
 _WARM_UP_SECONDS = 5.0  # processes start, and their first requests follow
 
 
+# The first recorded is the longest overdue.
+_OVERDUE = text("""
+    update resolver.watches w set next_poll_at = clock_timestamp() - interval '1 day' * (1 - place)
+    from (select lead_id, percent_rank() over (partition by account_id order by lead_id) as place
+        from resolver.watches) p
+    where p.lead_id = w.lead_id
+""")
+_PLACES = text("""
+    select place from (select l.resolved_at, percent_rank() over (order by l.id) as place
+        from resolver.leads l join resolver.accounts a on a.id = l.account_id where a.name = :account) p
+    where resolved_at is not null
+""")
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """One run: the budget of each account, how long LeadByte takes to answer, and how many workers there are."""
@@ -46,6 +62,7 @@ class Plan:
     latency_seconds: float
     workers: int
     seconds: float
+    many: int | None = None  # due leads of the larger account
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +77,8 @@ class Kept:
     most_a_second: int
     most_at_once: int
     used: float  # of the budget: the calls in the time that was looked at, by those that it allows
+    oldest: float  # of the leads asked about: in the older half of the due ones
+    deepest: float  # how far from the nearest end of the due ones the innermost that was asked about was, 0 to 0.5
 
 
 def measure(folder: Path, plan: Plan) -> Iterator[Kept]:
@@ -68,7 +87,7 @@ def measure(folder: Path, plan: Plan) -> Iterator[Kept]:
         account="many", key=_KEYS["many"], other_accounts={"few": _KEYS["few"]}, latency_seconds=plan.latency_seconds
     )
     leads = int(plan.rate * (plan.seconds + 2 * _WARM_UP_SECONDS))
-    counts = {"many": 10 * leads, "few": leads}
+    counts = {"many": plan.many or 10 * leads, "few": leads}
     with (
         EmbeddedPostgres(folder / "postgres", fast=True) as postgres,
         EmbeddedRedis(folder / "redis") as redis,
@@ -83,7 +102,7 @@ def measure(folder: Path, plan: Plan) -> Iterator[Kept]:
         launcher.start(ChildSpec("beat", (sys.executable, "-m", *CELERY, *BEAT_ARGUMENTS), environment))
         seen = _look_on(sandbox, plan)
         for account, count in counts.items():
-            yield _judge(seen, plan, account, count)
+            yield _judge(seen, plan, account, count, _list_places(postgres, account))
 
 
 def _make_environment(
@@ -104,11 +123,22 @@ def _make_due(postgres: EmbeddedPostgres, counts: dict[str, int]) -> None:
     engine = open_engine(make_url(postgres.url).set(drivername="postgresql+psycopg"))
     migrate_to_head(engine)
     for account, count in counts.items():
-        queue_ids = (intake.Submission(f"sandbox-queued-{account}-{n}") for n in range(count))
+        queue_ids = (intake.Submission(f"sandbox-approved-{account}-{n}") for n in range(count))
         assert not any(batch.refused for batch in intake.track(engine, account, queue_ids))
     with transaction(engine) as connection:
-        connection.execute(text("update resolver.watches set next_poll_at = clock_timestamp()"))
+        connection.execute(_OVERDUE)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("vacuum analyze"))  # as autovacuum would have done it by now
     engine.dispose()
+
+
+def _list_places(postgres: EmbeddedPostgres, account: str) -> list[float]:
+    """Where each lead that was asked about was among its account's due ones, the oldest at 0, the newest at 1."""
+    engine = open_engine(make_url(postgres.url).set(drivername="postgresql+psycopg"))
+    with transaction(engine) as connection:
+        places: list[float] = list(connection.execute(_PLACES, {"account": account}).scalars())
+    engine.dispose()
+    return places
 
 
 def _look_on(sandbox: SandboxClient, plan: Plan) -> dict[str, Any]:
@@ -120,7 +150,7 @@ def _look_on(sandbox: SandboxClient, plan: Plan) -> dict[str, Any]:
     return sandbox.calls(instants=True)
 
 
-def _judge(seen: dict[str, Any], plan: Plan, account: str, leads: int) -> Kept:
+def _judge(seen: dict[str, Any], plan: Plan, account: str, leads: int, places: list[float]) -> Kept:
     end = max(at for at, _, _ in seen["instants"])
     counted = sum(whose == account and end - plan.seconds <= at < end for at, whose, _ in seen["instants"])
     peaks = seen["by_account"][account]
@@ -133,6 +163,8 @@ def _judge(seen: dict[str, Any], plan: Plan, account: str, leads: int) -> Kept:
         peaks["peak_per_second"],
         peaks["peak_concurrency"],
         counted / (plan.rate * plan.seconds),
+        sum(place < 0.5 for place in places) / len(places),
+        max(min(place, 1 - place) for place in places),
     )
 
 
@@ -143,6 +175,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=20)
     parser.add_argument("--latency-ms", type=float, nargs="+", default=[20, 500])
     parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--many", type=int, help="due leads of the larger account; ten times the other's unless given")
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--json", action="store_true", dest="as_json")
     chosen = parser.parse_args()
@@ -151,13 +184,15 @@ def main() -> None:
     gc.disable()
     found: list[Kept] = []
     for rate, latency in product(chosen.rates, chosen.latency_ms):
-        plan = Plan(rate, chosen.concurrency, latency / 1000, chosen.workers, chosen.seconds)
+        plan = Plan(rate, chosen.concurrency, latency / 1000, chosen.workers, chosen.seconds, chosen.many)
         with tempfile.TemporaryDirectory(prefix="manners-") as folder:
             found += measure(Path(folder), plan)
     if chosen.as_json:
         sys.stdout.write(json.dumps([asdict(kept) for kept in found], indent=2) + "\n")
         return
-    table = Table("budget", "at once", "answers in", "account", "leads due", "most a second", "most at once", "used")
+    table = Table(
+        "budget", "at once", "answers in", "account", "due", "most a second", "at once", "used", "old", box=None
+    )
     for kept in found:
         table.add_row(
             f"{kept.rate:g}/s",
@@ -168,6 +203,7 @@ def main() -> None:
             str(kept.most_a_second),
             str(kept.most_at_once),
             f"{kept.used:.1%}",
+            f"{kept.oldest:.0%}",
         )
     Console().print(table)
 

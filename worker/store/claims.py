@@ -7,13 +7,14 @@ nothing locked; `worker.store.settling` writes down what came of it, `worker.sto
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from worker.domain.decide import PolledLead
 from worker.domain.lifecycle import STATES
@@ -148,7 +149,9 @@ def claim_due_leads(
     is_single = suspects or probe_until is not None
     most = 1 if is_single else min(limit, slots.most, (slots.permits + claimant.permits) * LEADS_A_PERMIT)
     values = {"account": row.id, "claim": row.claim, "now": now, "until": now + LEASE, "suspects": suspects}
-    leads = connection.execute(_CLAIM_LEADS, {**values, "oldest": most - most // 2, "newest": most // 2}).all()
+    # The odd one from either end: a small budget claims single leads, and the fresh would starve behind the old.
+    oldest = most // 2 + most % 2 * random.getrandbits(1)
+    leads = connection.execute(_CLAIM_LEADS, {**values, "oldest": oldest, "newest": most - oldest}).all()
     if not leads:
         return None
     permits = min(slots.permits, len(leads))
@@ -160,7 +163,15 @@ def claim_due_leads(
     taken = {"next_slot_at": slots.start + moments * slots.gap, "requests_today": row.requests_today + moments}
     connection.execute(TAKE_SLOTS, {**taken, "account": row.id, "now": now, "paused_until": probe_until})
     waits = [slots.start - now + n * slots.gap if n < moments else None for n in range(len(leads))]
-    return Claim(row.claim, permits, tuple(map(_read_lead, leads, waits)), slots.gap, probe_until)
+    return Claim(row.claim, permits, tuple(map(_read_lead, _alternate(leads), waits)), slots.gap, probe_until)
+
+
+def _alternate(rows: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
+    """Those from either end in turns: what a run leaves unasked would always be the fresh ones otherwise."""
+    half = (len(rows) + 1) // 2
+    mixed = list(rows)
+    mixed[::2], mixed[1::2] = rows[:half], rows[half:]
+    return mixed
 
 
 def _read_lead(row: Sequence[Any], send_after: timedelta | None) -> ClaimedLead:
