@@ -260,14 +260,6 @@ def test_oldest_and_newest_both_progress_through_a_backlog(claim: Take, make_due
     assert names(claim(limit=4)) == [f"lead-{n:06}" for n in (1, 2, 99, 100)]
 
 
-def test_the_oldest_and_the_newest_of_a_claim_are_asked_about_in_turns(claim: Take, make_due: MakeDue) -> None:
-    make_due(100)
-    taken = claim(limit=10)
-    assert taken is not None
-    is_old = [lead.queue_id < "lead-000050" for lead in taken.leads]
-    assert sum(is_old[:4]) == 2  # so that what the end of a turn leaves unasked is of both
-
-
 def test_single_leads_are_claimed_from_either_end(claim: Take, make_due: MakeDue) -> None:
     make_due(100)
     taken = {name for _ in range(40) for name in names(claim(limit=1))}

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from worker.domain.decide import PolledLead
 from worker.domain.lifecycle import STATES
@@ -163,15 +163,7 @@ def claim_due_leads(
     taken = {"next_slot_at": slots.start + moments * slots.gap, "requests_today": row.requests_today + moments}
     connection.execute(TAKE_SLOTS, {**taken, "account": row.id, "now": now, "paused_until": probe_until})
     waits = [slots.start - now + n * slots.gap if n < moments else None for n in range(len(leads))]
-    return Claim(row.claim, permits, tuple(map(_read_lead, _alternate(leads), waits)), slots.gap, probe_until)
-
-
-def _alternate(rows: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
-    """Those from either end in turns: what a run leaves unasked would always be the fresh ones otherwise."""
-    half = (len(rows) + 1) // 2
-    mixed = list(rows)
-    mixed[::2], mixed[1::2] = rows[:half], rows[half:]
-    return mixed
+    return Claim(row.claim, permits, tuple(map(_read_lead, leads, waits)), slots.gap, probe_until)
 
 
 def _read_lead(row: Sequence[Any], send_after: timedelta | None) -> ClaimedLead:
