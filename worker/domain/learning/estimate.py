@@ -17,8 +17,8 @@ from worker.domain.learning.distribution import Box, Distribution, pile_up
 from worker.domain.learning.tail import Tail, fit_tail
 
 # These were chosen by tests/benchmarks/learned_schedule.py; none of them is critical within a factor of two.
-LAST_SHARE, LAST_LEAST, LAST_MOST = 0.025, 5.0, 50.0  # of the weight: where the fitted tail begins to have a say
-TAIL_SHARE, TAIL_LEAST = 0.1, 10.0  # of the weight: what the tail is fitted to
+LAST_SHARE, LAST_LEAST, LAST_MOST = 0.025, 5.0, 50.0  # of a crowd: where the fitted tail begins to have a say
+TAIL_SHARE, TAIL_LEAST = 0.1, 10.0  # of a crowd: what the tail is fitted to
 TAIL_STEPS = 240
 WIDEST_SNAPPED = 200  # multiples of the lattice
 # Beyond all that was seen the odds go down with the logarithm of age. Only its shape matters where all leads resolve;
