@@ -61,7 +61,7 @@ class Claimer:
         Idle, with nothing under way, there is nobody to wait for: what had no permit free before may have one now.
         """
         now = time.monotonic()
-        if is_idle or now >= self._look_at:
+        if accounts and (is_idle or now >= self._look_at):
             found = self.look_up(accounts)
             self._claimable = {name for name, is_anothers in found.items() if not is_anothers}
             self._look_at = now + self.look_every()
