@@ -191,7 +191,16 @@ def main() -> None:
         sys.stdout.write(json.dumps([asdict(kept) for kept in found], indent=2) + "\n")
         return
     table = Table(
-        "budget", "at once", "answers in", "account", "due", "most a second", "at once", "used", "old", box=None
+        "budget",
+        "at once",
+        "answers in",
+        "account",
+        "due",
+        "most a second",
+        "most at once",
+        "used",
+        "older half",
+        box=None,
     )
     for kept in found:
         table.add_row(

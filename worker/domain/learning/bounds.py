@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf
 
 FIRST_MINUTE = 60.0
-STEPS_A_GAP = 12  # points to choose from
+STEPS_A_GAP = 12  # points to choose from, to a gap: the error goes with the square of the step
 MOST_POINTS = 40_000
 
 

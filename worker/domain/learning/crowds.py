@@ -69,7 +69,7 @@ def join_small(crowds: Sequence[Sequence[Point]]) -> Iterator[Sequence[Point]]:
         if joined and weigh(crowd) >= FEWEST_FOR_A_TAIL:
             yield joined
             joined = []
-        joined = [*joined, *crowd]
+        joined += crowd
     if joined:
         yield joined
 

@@ -6,8 +6,8 @@ grid of ages. With F the share resolved and A its integral, going from poll `x` 
     price · (1 - F(x))  +  A(y) - A(x) - F(x) · (y - x)
 
 so what is best from `x` on is a minimum over straight lines in F(x), one for each `y`: intercept A(y) + best(y), slope
--y. Slopes and questions both come in order, so the lower envelope answers them all in linear time, and the grid can be
-as fine as one likes.
+-y. Slopes and questions both come in order, so the lower envelope answers them all in hardly more than linear time, and
+the grid can be as fine as one likes. Bounds take lines out of it: a `y` too far from one `x` is so from all before it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from math import ceil, sqrt
 
-from worker.domain.learning.bounds import UNBOUNDED, Bounds
+from worker.domain.learning.bounds import MOST_POINTS, STEPS_A_GAP, UNBOUNDED, Bounds
 from worker.domain.learning.distribution import Distribution
 
-STEPS_A_GAP = 12  # grid points to the best gap: the error goes with the square of the step
 QUANTILES = 1500
 LOG_POINTS = 1500
-MOST_POINTS = 40_000
 EARLIEST = 0.001  # seconds: a first poll at once, for what resolves at once
 CRUMB = 1e-6  # seconds
 FEW = 1e-4  # the share still open below which a coarser grid will do

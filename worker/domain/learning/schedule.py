@@ -59,8 +59,13 @@ def make_plan_within(times: Distribution, price: float, most_polls: float, bound
 
 def count_affordable_polls(requests_per_second: float, requests_per_day: float | None, leads_a_day: float) -> float:
     """How many polls a lead a budget bears."""
-    a_day = min(requests_per_second * SECONDS_A_DAY, inf if requests_per_day is None else requests_per_day)
+    a_day = count_requests_a_day(requests_per_second, requests_per_day)
     return BUDGET_SHARE * a_day / leads_a_day if leads_a_day else inf
+
+
+def count_requests_a_day(requests_per_second: float, requests_per_day: float | None) -> float:
+    """As many as a budget bears."""
+    return min(requests_per_second * SECONDS_A_DAY, inf if requests_per_day is None else requests_per_day)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from random import Random
 from worker.domain.backoff import Schedule, delay_after_not_yet
 from worker.domain.learning.distribution import Distribution
 from worker.domain.learning.estimate import Observed, estimate
+from worker.domain.learning.schedule import SECONDS_A_DAY, count_requests_a_day
 from worker.domain.lifecycle import State
 
-SECONDS_A_DAY = 86_400.0
 Choose = Callable[[int], Schedule]
 
 
@@ -31,12 +31,6 @@ class Load:
     requests_per_second: float
     requests_per_day: int | None = None
     outage: tuple[float, float] | None = None
-
-    @property
-    def requests_a_day(self) -> float:
-        """As many as the budget bears."""
-        most = self.requests_per_second * SECONDS_A_DAY
-        return most if self.requests_per_day is None else min(most, self.requests_per_day)
 
 
 @dataclass(slots=True)
@@ -85,7 +79,8 @@ def simulate(times: Distribution, choose_schedule: Choose, load: Load, seed: int
         now += 1 / load.requests_per_second
         if not due and load.outage and now > load.outage[1] and outcome.catch_up_seconds is None:
             outcome.catch_up_seconds = now - load.outage[1]
-    outcome.busy_share = outcome.polls_in_time / (load.requests_a_day * load.days)
+    bearable = count_requests_a_day(load.requests_per_second, load.requests_per_day) * load.days
+    outcome.busy_share = outcome.polls_in_time / bearable
     return outcome
 
 
