@@ -21,10 +21,11 @@ from worker.clock import read_sleepless
 from worker.errors import LeadResolverError
 from worker.lane import Lane
 from worker.leadbyte.client import PollWindow
+from worker.leadbyte.pace import WINDOW_SECONDS
 from worker.permits import PermitKeeper
 from worker.poller import Poller
 from worker.reserving import AFTER_A_FAULT_SECONDS, find_budget
-from worker.store.accounts import list_with_due_leads
+from worker.store.claimable import list_with_due_leads
 from worker.store.claims import Claimant, claim_due_leads
 from worker.store.db import read_clock, transaction
 from worker.store.handing_over import hand_over, keep_distance
@@ -64,7 +65,7 @@ class Claimer:
         if accounts and (is_idle or now >= self._look_at):
             found = self.look_up(accounts)
             self._claimable = {name for name, is_anothers in found.items() if not is_anothers}
-            self._look_at = now + self.look_every()
+            self._look_at = time.monotonic() + self.look_every()
         return self._claimable
 
     def look_up(self, accounts: Collection[str]) -> Mapping[str, bool]:
@@ -148,7 +149,8 @@ class Claimer:
                 break  # Postgres is away; others may when our permits have lapsed
 
     def _keep_distance(self, connection: Connection, lane: Lane, free_at: float) -> None:
-        wait = timedelta(seconds=max(0.0, free_at - time.monotonic()))
+        # After a second there is room, whatever has left until now; a connection that is still made is cut off.
+        wait = timedelta(seconds=min(max(0.0, free_at - time.monotonic()), WINDOW_SECONDS))
         keep_distance(connection, lane.account.name, read_clock(connection), wait)
 
     def _try(self, event: str, lane: Lane, do: Callable[[Connection], None]) -> bool:

@@ -149,7 +149,7 @@ def test_a_claim_has_moments_for_those_alone_that_can_leave_at_once(claim: Take,
     make_due(30)
     taken = claim(rate=20.0, concurrency=3)
     assert taken is not None
-    assert len(taken.leads) == 30
+    assert len(taken.leads) == 11
     waits = [lead.send_after.total_seconds() for lead in taken.leads if lead.send_after is not None]
     assert waits == pytest.approx([0, 0.05, 0.1], abs=1e-6)  # as many as it has permits
 
@@ -159,6 +159,39 @@ def test_no_more_leads_are_claimed_than_can_be_asked_about_soon(claim: Take, mak
     taken = claim(rate=2.0)
     assert taken is not None
     assert len(taken.leads) == 2 * PACE_HORIZON.total_seconds() + 1
+
+
+@pytest.mark.parametrize(("rate", "leads"), [(2.0, 5), (5.0, 11), (10.0, 11), (20.0, 11), (100.0, 51)])
+def test_a_claim_is_small_where_many_can_be_asked_soon(claim: Take, make_due: MakeDue, rate: float, leads: int) -> None:
+    make_due(200)
+    taken = claim(rate=rate, concurrency=100)
+    assert taken is not None
+    assert len(taken.leads) == leads  # what becomes due in the next half a second finds room in the next claim
+
+
+def test_the_oldest_and_the_newest_of_a_claim_are_asked_in_turns(claim: Take, make_due: MakeDue, sql: Sql) -> None:
+    make_due(9)
+    sql("update resolver.watches set next_poll_at = clock_timestamp() - random() * interval '1 day'")
+    sql("update resolver.watches set polls = 1 where lead_id % 3 = 0")  # they lie behind the others now
+    taken = claim()
+    assert taken is not None
+    asked = [lead.lead_id - min(each.lead_id for each in taken.leads) for lead in taken.leads]
+    assert asked in ([8, 0, 7, 1, 6, 2, 5, 3, 4], [0, 8, 1, 7, 2, 6, 3, 5, 4])
+    waits = [lead.send_after for lead in taken.leads if lead.send_after is not None]
+    assert waits == sorted(waits)
+
+
+def test_neither_old_nor_fresh_leads_starve_where_each_turn_asks_one(claim: Take, make_due: MakeDue, sql: Sql) -> None:
+    make_due(20)
+    ((first,),) = sql("select min(lead_id) from resolver.watches")
+    asked_first = set()
+    for _ in range(30):
+        taken = claim()
+        assert taken is not None
+        asked_first.add(taken.leads[0].lead_id - first)
+        sql("update resolver.watches set claim_id = null, lease_until = null")  # as a turn leaves what it did not ask
+        sql("delete from resolver.claims")
+    assert asked_first == {0, 19}
 
 
 def test_time_that_passed_unused_is_not_saved_up(claim: Take, make_due: MakeDue, sql: Sql) -> None:
@@ -172,7 +205,7 @@ def test_time_that_passed_unused_is_not_saved_up(claim: Take, make_due: MakeDue,
 def test_a_pacer_that_is_ahead_holds_up_no_lead_of_another_account(claim: Take, make_due: MakeDue, sql: Sql) -> None:
     make_due(1)
     make_due(1, account="other", prefix="other")
-    sql("update resolver.accounts set next_slot_at = clock_timestamp() + interval '1500 ms' where name = 'acme'")
+    sql("update resolver.accounts set next_slot_at = clock_timestamp() + interval '400 ms' where name = 'acme'")
     mine, other = claim(), claim("other")
     assert mine is not None
     assert other is not None

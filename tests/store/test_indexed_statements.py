@@ -11,7 +11,7 @@ from sqlalchemy import Engine, TextClause, text
 
 from tests.big_database import open_big_database
 from worker.local.postgres import EmbeddedPostgres
-from worker.store import accounts, claims, forgetting, leases, rechecks, rescue, settling, worklist
+from worker.store import accounts, claimable, claims, forgetting, leases, rechecks, rescue, settling, worklist
 from worker.store.bulk import write_columns
 
 NOW = datetime.now(UTC)
@@ -42,6 +42,7 @@ FILL = f"""
 
 RECHECK = {"account": "acme", "now": NOW, "every": timedelta(days=1), "gap": timedelta(seconds=1), "most": 100}
 CLAIM = {"claim": 5, "until": NOW, "account": 1, "now": NOW, "suspects": False, "oldest": 100, "newest": 100}
+LOOK = {"names": ["acme", "other"], "now": NOW, "soon": NOW, "until": NOW + timedelta(minutes=2), "run": 1}
 RESCUE = {"now": NOW, "longest_lease": timedelta(minutes=2), "most_crashes": 3}
 STEP = (NOW, True, False, None, None, "x", True)
 SETTLED = {
@@ -70,6 +71,7 @@ def explain(engine: Engine, statement: TextClause, values: dict[str, object], *,
 STATEMENTS: dict[str, tuple[TextClause, dict[str, Any], str, str]] = {
     "claim": (claims._CLAIM_LEADS, CLAIM, "watches", "ix_watches_due"),
     "due": (accounts._DUE, {"now": NOW, "most": 1600}, "watches", "ix_watches_due"),
+    "claimable": (claimable._WITH_DUE_LEADS, LOOK, "watches", "ix_watches_due"),
     "rescue": (rescue._RESCUE, RESCUE, "watches", "ix_watches_leased"),
     # By its leads, or where few are leased by those: either reads hundreds of rows, not all.
     "settle": (settling._SETTLE, SETTLED, "watches", "pk_watches ix_watches_leased"),
@@ -116,6 +118,10 @@ def test_a_hot_statement_reads_its_rows_by_an_index(big: Engine, name: str) -> N
 def test_without_its_index_the_statement_would_read_the_whole_table(big: Engine, name: str) -> None:
     statement, values, table, index = STATEMENTS[name]
     assert f"Seq Scan on {table}" in explain(big, statement, values, without=index)
+
+
+def test_the_look_at_accounts_is_no_join_which_would_read_all_that_is_due_after_an_import(big: Engine) -> None:
+    assert "Join" not in explain(big, claimable._WITH_DUE_LEADS, LOOK)
 
 
 def test_a_claim_reads_no_more_leads_than_it_takes(big: Engine) -> None:

@@ -52,8 +52,9 @@ def poll_all(poller: Poller) -> Polled:
 def test_another_process_goes_on_while_the_last_answers_are_waited_for(
     make_other: Callable[[], Poller], make_due: Callable[..., None], box: SandboxClient, sql: Sql
 ) -> None:
-    make_due("sandbox-slow-#", 3)  # three seconds each
+    make_due("sandbox-slow-#", 2)  # three seconds each
     make_due("sandbox-approved-#", 10)
+    make_due("sandbox-slow-last-#", 1)
     sql("update resolver.watches set next_poll_at = next_poll_at - interval '1 h' where queue_id ~ 'slow'")
     others: list[Polled] = []
     polled = poll_one_turn(make_other(), lambda: others.append(poll_all(make_other())))

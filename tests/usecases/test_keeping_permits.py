@@ -41,9 +41,10 @@ def poller(make_poller: Callable[[SandboxClient, int], Poller], box: SandboxClie
 
 @pytest.fixture
 def _backlog(make_due: Callable[..., None], sql: Sql) -> None:
-    """Two leads that take both permits for three seconds, then ten that wait."""
-    make_due("sandbox-slow-#", 2)
+    """Two leads that take both permits for three seconds, then ten that wait: the ends of a claim are asked first."""
+    make_due("sandbox-slow-#", 1)
     make_due("sandbox-approved-#", 10)
+    make_due("sandbox-slow-last-#", 1)
     sql("update resolver.watches set next_poll_at = next_poll_at - interval '1 h' where queue_id ~ 'slow'")
 
 

@@ -8,8 +8,6 @@ from enum import StrEnum
 
 from sqlalchemy import Connection, text
 
-from worker.store.leases import LONGEST_LEASE
-
 UNTIL_RESUMED = datetime(9999, 12, 31, tzinfo=UTC)  # 'infinity' is no moment that Python can hold
 
 
@@ -32,18 +30,6 @@ _DUE = text("""
         ) due
     )) as due
     from resolver.accounts a where a.paused_until is null or a.paused_until <= :now
-""")
-
-# Of hundreds of accounts few have work at a time: one statement tells which, where claims would be a transaction each.
-_WITH_DUE_LEADS = text("""
-    select a.name, exists (
-        select from resolver.claims c
-        where c.account_id = a.id and c.run <> :run and c.lease_until > :now and c.lease_until <= :until
-    ) as is_anothers
-    from resolver.accounts a
-    where a.name = any(:names) and (a.paused_until is null or a.paused_until <= :now) and exists (
-        select from resolver.watches w where w.account_id = a.id and w.claim_id is null and w.next_poll_at <= :now
-    )
 """)
 
 # Only an operator's pause overrules one that waits for a person; trouble makes a pause only ever longer.
@@ -73,12 +59,6 @@ _RESUME_CONFIGURED = text("""
 def count_due_leads(connection: Connection, now: datetime, most: int) -> dict[str, int]:
     """Due leads by account that is not paused, counted up to `most` each."""
     return {row.name: row.due for row in connection.execute(_DUE, {"now": now, "most": most})}
-
-
-def list_with_due_leads(connection: Connection, names: Collection[str], now: datetime, run: int) -> dict[str, bool]:
-    """Of these accounts, those with due leads that are not paused; for each, whether another run of polling has it."""
-    values = {"names": list(names), "now": now, "until": now + LONGEST_LEASE, "run": run}
-    return {row.name: row.is_anothers for row in connection.execute(_WITH_DUE_LEADS, values)}
 
 
 def pause_account(connection: Connection, account: str, kind: PauseKind, reason: str, until: datetime) -> bool:

@@ -17,8 +17,11 @@ from worker.domain.manners import LEAST_SHARE
 from worker.store.accounts import PauseKind, pause_account
 
 # A claim takes as many leads as the budget bears in this time: they are asked well within their lease, and few are left
-# to be handed back when a turn ends.
+# to be handed back when a turn ends. Less where that is still a good many: what becomes due now waits for those that
+# are claimed already.
 PACE_HORIZON = timedelta(seconds=2)
+_LEAST_HORIZON = timedelta(seconds=0.5)
+_MANY_ENOUGH = 10
 # Moments to send at are reserved at most this far ahead, and only for requests that have room to leave: a moment that
 # passes unused is lost to the budget, one used later breaks it, and one reserved before a pause falls into the pause.
 MOMENTS_AHEAD = timedelta(seconds=0.3)
@@ -80,7 +83,8 @@ def find_slots(row: Row[tuple[object, ...]], budget: Budget, held: int, now: dat
     # Nobody reserves further ahead than this, at the slowest; a later slot is of a clock that has been set back since.
     furthest = now + PACE_HORIZON + timedelta(seconds=2 / (budget.requests_per_second * LEAST_SHARE))
     start = max(now, row.next_slot_at) if row.next_slot_at <= furthest else now
-    most = _count_moments(now + PACE_HORIZON - start, rate)
+    horizon = min(PACE_HORIZON, max(_LEAST_HORIZON, _MANY_ENOUGH * gap))
+    most = _count_moments(now + horizon - start, rate)
     if budget.requests_per_day is not None:
         most = min(most, budget.requests_per_day - row.requests_today)
     soon = min(most, _count_moments(now + MOMENTS_AHEAD - start, rate))

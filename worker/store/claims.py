@@ -8,13 +8,15 @@ nothing locked; `worker.store.settling` writes down what came of it, `worker.sto
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from worker.domain.decide import PolledLead
 from worker.domain.lifecycle import STATES
@@ -151,7 +153,7 @@ def claim_due_leads(
     values = {"account": row.id, "claim": row.claim, "now": now, "until": now + LEASE, "suspects": suspects}
     # The odd one from either end: a small budget claims single leads, and the fresh would starve behind the old.
     oldest = most // 2 + most % 2 * random.getrandbits(1)
-    leads = connection.execute(_CLAIM_LEADS, {**values, "oldest": oldest, "newest": most - oldest}).all()
+    leads = list(connection.execute(_CLAIM_LEADS, {**values, "oldest": oldest, "newest": most - oldest}))
     if not leads:
         return None
     permits = min(slots.permits, len(leads))
@@ -163,7 +165,17 @@ def claim_due_leads(
     taken = {"next_slot_at": slots.start + moments * slots.gap, "requests_today": row.requests_today + moments}
     connection.execute(TAKE_SLOTS, {**taken, "account": row.id, "now": now, "paused_until": probe_until})
     waits = [slots.start - now + n * slots.gap if n < moments else None for n in range(len(leads))]
-    return Claim(row.claim, permits, tuple(map(_read_lead, leads, waits)), slots.gap, probe_until)
+    return Claim(row.claim, permits, tuple(map(_read_lead, _alternate(leads), waits)), slots.gap, probe_until)
+
+
+def _alternate(rows: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
+    """Those recorded last and those recorded first in turns, from either end by chance; rows come in any order.
+
+    What a turn leaves unasked is claimed anew: were the first always of one end, the other would starve where turns are
+    short. And somebody may wait for a lead recorded just now: it does not stand behind half of the claim.
+    """
+    ordered = deque(sorted(rows, key=itemgetter(0), reverse=bool(random.getrandbits(1))))
+    return [ordered.popleft() if number % 2 else ordered.pop() for number in range(len(rows))]
 
 
 def _read_lead(row: Sequence[Any], send_after: timedelta | None) -> ClaimedLead:
