@@ -89,15 +89,11 @@ def test_no_second_sees_more_than_the_budget_however_long_each_request_was_held_
     assert all(sum(start <= at < start + 1 for at in left) <= budget for start in left)
 
 
-@given(st.lists(st.just(0.0) | st.floats(0.001, 0.9), min_size=2, max_size=60), st.integers(1, 40))
-def test_no_second_sees_more_than_the_budget_however_long_connections_take(
-    handshakes: list[float], budget: int
-) -> None:
-    gap = 1 / (ROOM_FOR_JITTER * budget)
-    lanes = make_lane(*(100 + gap * n for n in range(len(handshakes))), gap=gap)
+def list_arrivals(lanes: Lanes, handshakes: list[float], now: float) -> list[float]:
+    """When each request is seen, if each leaves as soon as it may and waits so long for its connection."""
     came: list[float] = []
     connecting: list[float] = []
-    takes, now = iter(handshakes), 100.0
+    takes = iter(handshakes)
     while now < math.inf:
         for at in [at for at in connecting if at <= now]:
             connecting.remove(at)
@@ -111,7 +107,31 @@ def test_no_second_sees_more_than_the_budget_however_long_connections_take(
                 came.append(now)  # over a connection that stands
         list(lanes.give_up(now))
         now = max(now, min([lanes.find_next_moment(), *connecting]))
+    return came
+
+
+HANDSHAKES = st.lists(st.just(0.0) | st.floats(0.001, 0.9), min_size=2, max_size=60)
+
+
+@given(HANDSHAKES, st.integers(1, 40))
+def test_no_second_sees_more_than_the_budget_however_long_connections_take(
+    handshakes: list[float], budget: int
+) -> None:
+    gap = 1 / (ROOM_FOR_JITTER * budget)
+    came = list_arrivals(make_lane(*(100 + gap * n for n in range(len(handshakes))), gap=gap), handshakes, 100.0)
     assert all(sum(start <= at < start + 1 for at in came) <= budget for start in came)
+
+
+@given(HANDSHAKES, st.integers(1, 40))
+def test_who_goes_on_after_a_lane_need_not_know_what_left_of_it(handshakes: list[float], budget: int) -> None:
+    gap, count = 1 / (ROOM_FOR_JITTER * budget), len(handshakes)
+    lanes = make_lane(*(100 + gap * n for n in range(count)), gap=gap)
+    came = list_arrivals(lanes, handshakes, 100.0)
+    next_moment = max(100 + gap * count, *came)  # the next to be reserved, once the last one was answered
+    first = max(next_moment, lanes.look_at(1).overrun or 0.0)
+    came += [first + gap * n for n in range(2 * budget)]
+    a_second = 1 - 1e-9  # sums are rounded
+    assert all(sum(start <= at < start + a_second for at in came) <= budget for start in came)
 
 
 def test_a_connection_that_is_made_in_vain_holds_up_nothing_afterwards() -> None:

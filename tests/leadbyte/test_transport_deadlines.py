@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -13,6 +14,7 @@ from tests.leadbyte.raw_server import JSON_OK, Conversation, encode, serve
 from worker.domain.answers import Answer, Asked, NoAnswer, Silence
 from worker.leadbyte import curl_exchange, requests_transport
 from worker.leadbyte.requests_transport import RequestsTransport
+from worker.leadbyte.transport import Request, Transport, fetch_many
 
 Fetch = Callable[..., Asked]
 PollUrl = Callable[[str], str]
@@ -127,3 +129,45 @@ def test_a_host_of_many_dead_addresses_has_one_deadline(
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", dead_address)] * 500
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kwargs: found)
     assert fetch_in_time(fetch, f"http://many.invalid:{dead_address[1]}/") == _LATE
+
+
+@pytest.fixture
+def hanging_lookups(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """No host is found for as long as the test lasts: the names that were looked up."""
+    hosts: list[str] = []
+    is_over = threading.Event()
+
+    def hang(host: str, *_args: object, **_kwargs: object) -> list[object]:
+        hosts.append(host)
+        is_over.wait()
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    yield hosts
+    is_over.set()
+
+
+# libcurl looks up in a thread of its own, too, through its own getaddrinfo, which no test can hold up.
+@pytest.mark.parametrize("transport", [RequestsTransport], indirect=True)
+def test_a_host_that_is_never_found_is_given_up_at_the_deadline(fetch: Fetch, hanging_lookups: list[str]) -> None:
+    assert fetch_in_time(fetch, "http://hangs.invalid/") == _LATE
+    assert hanging_lookups == ["hangs.invalid"]
+
+
+@pytest.mark.parametrize("transport", [RequestsTransport], indirect=True)
+def test_a_host_that_is_never_found_is_a_failed_connection_before_the_deadline(
+    fetch: Fetch, hanging_lookups: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit_connecting(monkeypatch, 0.2)
+    assert fetch("http://hangs.invalid/") == NoAnswer(Silence.CONNECTION)
+    assert hanging_lookups
+
+
+@pytest.mark.parametrize("transport", [RequestsTransport], indirect=True)
+def test_a_lookup_that_hangs_is_waited_for_by_all_and_not_repeated(
+    transport: Transport, hanging_lookups: list[str]
+) -> None:
+    requests = [Request(number, "http://hangs.invalid/") for number in range(20)]
+    asked = dict(fetch_many(transport, requests, parallel=5, timeout_seconds=_DEADLINE_SECONDS))
+    assert asked == dict.fromkeys(range(20), _LATE)
+    assert hanging_lookups == ["hangs.invalid"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -70,6 +71,82 @@ def test_a_request_is_sent_when_its_connection_stands_and_not_before(transport: 
         tls.let_go.set()
         assert window.take(60) == [(1, 0, Answer(200, JSON_OK))]
         assert window.look_at(1).is_quiet
+
+
+@pytest.mark.usefixtures("trusted")
+def test_requests_that_waited_for_their_connections_count_from_when_they_were_sent(
+    transport: Transport, tmp_path: Path
+) -> None:
+    tls = HeldUp(load_context(tmp_path, FITTING))
+    with (
+        serve(always(encode(JSON_OK), keeps=True), tls) as server,
+        closing(transport.open_window(timeout_seconds=60.0)) as window,
+    ):
+        now = time.monotonic()
+        window.open_lane(1, 2)
+        window.add(1, [Request(0, server.url, send_at=now), Request(1, server.url, send_at=now + 0.5)], 0.5)
+        while server.connections < 2:
+            assert window.take(0.05) == []
+        while time.monotonic() < now + 1.5:
+            assert window.take(0.1) == []
+        tls.let_go.set()
+        sent_at = time.monotonic()
+        answered = 0
+        while answered < 2:
+            answered += len(window.take(60))
+        free_at = window.look_at(1).overrun
+        assert free_at is not None
+        assert free_at > sent_at + 0.4  # the second that they fill together begins there
+
+
+@pytest.mark.usefixtures("trusted")
+def test_a_lane_is_not_quiet_while_one_that_left_with_an_answer_has_no_connection(
+    transport: Transport, tmp_path: Path
+) -> None:
+    tls = HeldUp(load_context(tmp_path, FITTING))
+    tls.let_go.set()
+
+    def answer_and_hold_the_next_up(conversation: Conversation) -> None:
+        if conversation.read_request():
+            tls.let_go.clear()
+            conversation.send(encode(JSON_OK, "Connection: close"))
+
+    with (
+        serve(answer_and_hold_the_next_up, tls) as server,
+        closing(transport.open_window(timeout_seconds=60.0)) as window,
+    ):
+        window.open_lane(1, 1)
+        window.add(1, [Request(0, server.url), Request(1, server.url)])
+        while not (answered := window.take(60)):
+            pass
+        assert [tag for _, tag, _ in answered] == [0]
+        until = time.monotonic() + 1
+        while time.monotonic() < until and not window.look_at(1).is_quiet:
+            time.sleep(0.01)
+        assert not window.look_at(1).is_quiet
+        tls.let_go.set()
+
+
+def _list_ended(transport: Transport, url: str, timeout_seconds: float) -> list[Silence]:
+    with closing(transport.open_window(timeout_seconds=timeout_seconds)) as window:
+        window.open_lane(1, 1)
+        # Ten a second: had the first ten not ended, the others would never leave.
+        window.add(1, [Request(None, url) for _ in range(12)], 0.1)
+        ended: list[Silence] = []
+        while len(window):
+            ended += [asked.why for _, _, asked in window.take(60) if isinstance(asked, NoAnswer)]
+        return ended
+
+
+def test_connections_that_are_refused_hold_up_nothing_afterwards(transport: Transport) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    assert _list_ended(transport, f"http://127.0.0.1:{port}/", 60.0) == [Silence.CONNECTION] * 12
+
+
+def test_handshakes_that_never_end_hold_up_nothing_afterwards(transport: Transport) -> None:
+    with serve(Conversation.wait_for_hangup) as server:
+        assert _list_ended(transport, server.url.replace("http:", "https:"), 0.1) == [Silence.TIMEOUT] * 12
 
 
 def test_a_self_signed_certificate_is_refused_before_a_word_is_said(

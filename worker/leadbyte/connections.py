@@ -13,6 +13,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -21,29 +22,26 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import NewConnectionError
 
+from worker.leadbyte.host_lookup import Addresses, host_lookups
 from worker.watchdog import shut_down
-
-OnConnection = Callable[[bool], None]
 
 
 class Line:
     """What one request runs over, held by a descriptor of our own for as long as the request lasts."""
 
-    def __init__(self, on_connection: OnConnection) -> None:
-        self._on_connection = on_connection
+    def __init__(self, on_sent: Callable[[], None]) -> None:
+        self._on_sent = on_sent
         self._lock = threading.Lock()
         self._descriptor = -1
         self._is_cut = False
-        self.is_connecting = False
+        self._has_news = threading.Event()
+        self.is_sent = False
 
-    @contextmanager
-    def connect(self) -> Iterator[None]:
-        """A new connection is made inside the block, up to where the request can be sent."""
-        self.is_connecting = True
-        self._on_connection(False)
-        yield
-        self.is_connecting = False
-        self._on_connection(True)
+    def note_connection(self) -> None:
+        """There is one: the request is sent now; said by whoever finds or makes it."""
+        if not self.is_sent:
+            self.is_sent = True
+            self._on_sent()
 
     def hold(self, sock: socket.socket) -> None:
         """From now on the request runs over this socket; TimeoutError if the line was cut already."""
@@ -53,8 +51,17 @@ class Line:
             self._let_go()
             self._descriptor = os.dup(sock.fileno())
 
+    def wait_for(self, lookup: Future[Addresses], seconds: float | None) -> Addresses:
+        """What it finds; TimeoutError where the line is cut before that, or so many seconds have passed."""
+        lookup.add_done_callback(lambda _: self._has_news.set())
+        self._has_news.wait(seconds)
+        if not lookup.done():
+            raise TimeoutError("the host was not found in time")
+        return lookup.result()
+
     def cut(self) -> None:
         """Shut it down, now or as soon as there is something to shut down; called by the watchdog."""
+        self._has_news.set()
         with self._lock:
             self._is_cut = True
             shut_down(self._descriptor)
@@ -74,12 +81,9 @@ _thread = threading.local()  # .line: what this thread's request runs over
 
 
 @contextmanager
-def hold_line(on_connection: OnConnection = lambda _: None) -> Iterator[Line]:
-    """The line of the one request that this thread makes inside the block.
-
-    `on_connection` is called where it needs a new connection: with False before, with True once that stands.
-    """
-    line = _thread.line = Line(on_connection)
+def hold_line(on_sent: Callable[[], None] = lambda: None) -> Iterator[Line]:
+    """The line of the one request that this thread makes inside the block; `on_sent` is called once it has one."""
+    line = _thread.line = Line(on_sent)
     try:
         yield line
     finally:
@@ -118,20 +122,21 @@ class _Watched:
         ours = cast("HTTPConnection", self)
         if ours.sock is not None:
             _thread.line.hold(ours.sock)
+            _thread.line.note_connection()
         super().request(*args, **kwargs)  # type: ignore[misc]  # of HTTPConnection, beside which this stands
 
     def connect(self) -> None:
         """As ever, and the line is told."""
-        with _thread.line.connect():
-            super().connect()  # type: ignore[misc]  # of HTTPConnection
+        super().connect()  # type: ignore[misc]  # of HTTPConnection
+        _thread.line.note_connection()
 
     def _new_conn(self) -> socket.socket:
         """In place of urllib3's, which grants each address of the host the whole timeout anew."""
         ours = cast("HTTPConnection", self)
         try:
-            found = socket.getaddrinfo(ours.host, ours.port, type=socket.SOCK_STREAM)
+            found = _thread.line.wait_for(host_lookups.look_up(ours.host, ours.port), ours.timeout)
         except (OSError, UnicodeError):
-            raise NewConnectionError(ours, "no such host") from None
+            raise NewConnectionError(ours, "the host was not found") from None
         for family, kind, protocol, _, address in found:
             sock = socket.socket(family, kind, protocol)
             try:

@@ -50,6 +50,7 @@ class CurlWindow:
         self._stop_after = stop_after
         self._room = Room(MOST_UNDER_WAY)
         self._lanes = Lanes(self._room)
+        self._started: list[Exchange] = []
         self._connecting: list[Exchange] = []
         self._ended: list[tuple[int, Any, Asked]] = []
         self._is_closed = False
@@ -79,6 +80,7 @@ class CurlWindow:
             # What has found room leaves before the caller is busy with these.
             self._send()
             self._loop.send()
+            self._note_connections()
         taken, self._ended = self._ended, []
         self._lanes.note_taken(lane for lane, _, _ in taken)
         return taken
@@ -106,6 +108,7 @@ class CurlWindow:
             exchange.left_at = now
             if exchange.prepare(lane, request, self._timeout_ms):
                 self._loop.start(exchange)
+                self._started.append(exchange)
             else:
                 self._note_end(exchange, NoAnswer(Silence.BROKEN), now)
                 self._judge(self._ended[-1:])
@@ -127,7 +130,11 @@ class CurlWindow:
             self._room.note_wait(time.monotonic() - now)
 
     def _note_connections(self) -> None:
-        for exchange in self._loop.take_opening():
+        # What was started and is not sent waits for a connection, or for the host to be found; what was sent opens one
+        # where the kept one turned out to be closed.
+        waiting = [exchange for exchange in self._started if exchange.find_sent_at() is None]
+        self._started.clear()
+        for exchange in (*waiting, *self._loop.take_opening()):
             if not exchange.is_connecting:
                 exchange.is_connecting = True
                 self._lanes.note_connecting(exchange.lane, exchange.left_at)

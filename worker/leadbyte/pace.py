@@ -55,8 +55,14 @@ class Pace:
         return self._sent[-most] + WINDOW_SECONDS if len(self._sent) >= most else -math.inf
 
     def find_next_turn(self) -> float:
-        """When the next one may leave that has the first moment after the last one's."""
-        return self.find_turn(-math.inf)
+        """From when on others may leave, one every `gap_seconds`, who know nothing of those that have left.
+
+        By then each second that they begin to fill has room for them, with those that left before.
+        """
+        turns = [self.find_turn(-math.inf)]
+        for number, sent_at in enumerate(reversed(self._sent[-self._most :] if self._most else ()), start=1):
+            turns.append(sent_at + WINDOW_SECONDS - (self._most - number) * self.gap_seconds)
+        return max(turns)
 
     def note_departure(self, turn: float, now: float) -> None:
         """A request that has had its turn then leaves now."""

@@ -136,6 +136,7 @@ class RequestsWindow:
                 for lane, request in self._lanes.give_up(now):
                     self._note_end(lane, request, NoAnswer(Silence.UNSENT))
                 for lane, request in self._lanes.let_out(now):
+                    self._lanes.note_connecting(lane, now)  # until its thread says that it has a connection
                     self._threads.submit(self._fetch, lane, request, now)
                 moment = self._lanes.find_next_moment()
                 self._to_dispatch.wait(None if moment == math.inf else max(0.0, moment - time.monotonic()))
@@ -145,7 +146,7 @@ class RequestsWindow:
         self._to_take.notify()
 
     def _fetch(self, lane: int, request: Request, left_at: float) -> None:
-        with hold_line(partial(self._note_connection, lane, left_at)) as line:
+        with hold_line(partial(self._note_sent, lane)) as line:
             with self._lock:
                 if self._is_closed:
                     return
@@ -157,7 +158,7 @@ class RequestsWindow:
         finally:
             with self._lock:
                 self._lines.discard(line)
-                if line.is_connecting:  # in vain
+                if not line.is_sent:
                     self._lanes.note_sent(lane, None)
                 self._lanes.end(lane, time.monotonic() - left_at)
                 if must_stop:
@@ -165,13 +166,10 @@ class RequestsWindow:
                 self._note_end(lane, request, asked)
                 self._to_dispatch.notify()
 
-    def _note_connection(self, lane: int, left_at: float, is_made: bool) -> None:
+    def _note_sent(self, lane: int) -> None:
         with self._lock:
-            if is_made:
-                self._lanes.note_sent(lane, time.monotonic())
-                self._to_dispatch.notify()
-            else:
-                self._lanes.note_connecting(lane, left_at)
+            self._lanes.note_sent(lane, time.monotonic())
+            self._to_dispatch.notify()
 
     def _ask_over(self, line: Line, request: Request) -> Asked:
         session = self._sessions.pop() if self._sessions else _open_session()
