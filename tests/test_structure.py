@@ -68,6 +68,14 @@ def test_the_broker_url_that_flower_shows_hides_the_password(celery_app: Celery)
     assert "LEADBYTE" not in str(celery_app.conf.humanize(with_defaults=False))
 
 
+@pytest.mark.usefixtures("celery_app")
+@pytest.mark.parametrize(("wanted", "cores", "processes"), [(0, 8, 8), (0, 1, 2), (1, 8, 1), (3, 2, 3)])
+def test_a_worker_has_a_process_a_core_unless_others_are_wanted(wanted: int, cores: int, processes: int) -> None:
+    from worker.celery_app import choose_processes
+
+    assert choose_processes(wanted, cores) == processes
+
+
 @pytest.mark.parametrize("name", PROCESSES)
 def test_procfile_and_compose_run_what_demo_and_up_run(name: str) -> None:
     expected = [*CELERY, *PROCESSES[name]]

@@ -7,6 +7,7 @@ setting below chooses the cheap and lively way rather than the careful one; its 
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from typing import Any, NoReturn
 
@@ -22,6 +23,7 @@ from worker.errors import SettingsError
 from worker.logs import set_up_logging
 from worker.settings import load_settings
 
+LEAST_PROCESSES = 2
 COLLECT_AFTER = 50_000  # objects made and not freed; Python's default is 700
 
 QUEUES = ("schedule", "polling", "results", "intake", "quarantine")
@@ -37,6 +39,19 @@ ROUTES = {
     "quarantine.request": {"queue": "intake"},
     "quarantine.send": {"queue": "quarantine"},
 }
+
+
+def _count_cores() -> int:
+    """Those that this process may use; a container's quota of CPU time is not among what the kernel tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def choose_processes(wanted: int, cores: int) -> int:
+    """One a core unless others are wanted: two that share one only wait for each other.
+
+    Two at least: while one waits for the last answers of a turn, or persists, another goes on asking.
+    """
+    return wanted or max(LEAST_PROCESSES, cores)
 
 
 def _make_app() -> Celery:
@@ -60,6 +75,8 @@ def _make_app() -> Celery:
         task_acks_late=False,
         # One at a time: a hint that waits behind a batch in one process could be taken up by an idle one.
         worker_prefetch_multiplier=1,
+        # `--concurrency` overrules it.
+        worker_concurrency=choose_processes(load_settings().worker_processes, _count_cores()),
         # A child is replaced after this many tasks, should anything in a library leak; forking costs milliseconds.
         worker_max_tasks_per_child=10_000,
         # A task that hangs in spite of every bound of ours; its leads are rescued when the lease has run out.

@@ -55,7 +55,9 @@ def demo(
 
 @app.command()
 def up(
-    processes: Annotated[int, typer.Option(min=1, max=64, help="Worker processes: one a core is plenty.")] = 2,
+    processes: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Worker processes; else WORKER_PROCESSES, or one a core.")
+    ] = None,
 ) -> None:
     """Run worker, beat and Flower for real work; embedded servers where DATABASE_URL or REDIS_URL is unset."""
     with stop_on_signals(), running_product(load_settings(), processes, _tell_event) as running:

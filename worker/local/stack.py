@@ -43,12 +43,12 @@ def choose_flower_page(password: str | None = None) -> FlowerPage:
 
 
 def list_processes(
-    environment: Mapping[str, str], page: FlowerPage, *, worker_processes: int, restart: bool
+    environment: Mapping[str, str], page: FlowerPage, *, worker_processes: int | None, restart: bool
 ) -> list[ChildSpec]:
-    """Worker, beat and Flower as children of a launcher."""
+    """Worker, beat and Flower as children of a launcher; `worker_processes` None: as the settings say."""
     flower_environment = {**environment, "FLOWER_BASIC_AUTH": f"{page.user}:{page.password}"}
     flower = (*FLOWER_ARGUMENTS, "--address=127.0.0.1", f"--port={page.port}")
-    worker = (*WORKER_ARGUMENTS, f"--concurrency={worker_processes}")
+    worker = WORKER_ARGUMENTS if worker_processes is None else (*WORKER_ARGUMENTS, f"--concurrency={worker_processes}")
     return [
         ChildSpec("worker", _argv(worker), environment, restart=restart),
         ChildSpec("beat", _argv(BEAT_ARGUMENTS), environment, restart=restart),

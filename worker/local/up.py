@@ -33,7 +33,9 @@ class Running:
 
 
 @contextmanager
-def running_product(settings: Settings, processes: int, on_event: Callable[[LauncherEvent], None]) -> Iterator[Running]:
+def running_product(
+    settings: Settings, processes: int | None, on_event: Callable[[LauncherEvent], None]
+) -> Iterator[Running]:
     """Start everything; ends it all when the block ends. The data folder stays.
 
     Raises:
