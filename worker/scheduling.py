@@ -155,6 +155,9 @@ class PollTurn:
             return True  # nothing can be claimed either; what is under way is settled when Postgres is back
         return backlog.waited > (LONGEST_WAIT_ATTENDED if backlog.is_attempted else LONGEST_WAIT)
 
-    def is_over(self) -> bool:
-        """Whether it has ended before the work: the next turn can go on with what is left at once."""
-        return time.monotonic() >= self._until
+    def leaves_work(self) -> bool:
+        """Whether it has ended before the work: the next turn can go on with what is due at once."""
+        if time.monotonic() < self._until:
+            return False
+        with transaction(self._engine) as connection:
+            return any(count_due_leads(connection, read_clock(connection), most=1).values())

@@ -106,8 +106,8 @@ def poll() -> str:
             hint_seldom(persist, turn.may_hint_at_persisting)
     if total.journalled:
         hint(persist)
-    if turn.is_over():
-        hint(poll)  # there may be due work left, and nobody else has permits for it
+    if turn.leaves_work():
+        hint(poll)  # nobody else has permits for it
     return (
         f"polled:{total.polled} final:{total.final} waiting:{total.waiting} "
         f"failed:{total.failed} abandoned:{total.abandoned}"

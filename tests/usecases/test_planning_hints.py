@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
-from worker import operations
+from worker import operations, scheduling
 from worker.scheduling import MOST_POLL_HINTS, Hints, PollTurn, Seldom, plan_hints
 from worker.store.accounts import PauseKind, pause_account
 from worker.store.db import read_clock, transaction
@@ -208,6 +208,15 @@ def test_a_turn_hints_at_others_seldom_however_many_accounts_it_hands_over(engin
     turn = PollTurn(engine)
     assert [turn.may_hint_at_going_on() for _ in range(50)] == [True] + [False] * 49
     assert turn.may_hint_at_persisting()  # which is another matter
+
+
+@pytest.mark.parametrize(("slice_seconds", "due", "leaves_work"), [(0.0, 3, True), (0.0, 0, False), (60.0, 3, False)])
+def test_a_turn_leaves_work_if_it_ends_while_leads_are_due(
+    engine: Engine, sql: Sql, monkeypatch: pytest.MonkeyPatch, *, slice_seconds: float, due: int, leaves_work: bool
+) -> None:
+    monkeypatch.setattr(scheduling, "SLICE_SECONDS", slice_seconds)
+    make_due(sql, due)
+    assert PollTurn(engine).leaves_work() is leaves_work
 
 
 def test_a_hint_is_worth_sending_again_after_a_while() -> None:
