@@ -78,7 +78,6 @@ class Kept:
     most_at_once: int
     used: float  # of the budget: the calls in the time that was looked at, by those that it allows
     oldest: float  # of the leads asked about: in the older half of the due ones
-    deepest: float  # how far from the nearest end of the due ones the innermost that was asked about was, 0 to 0.5
 
 
 def measure(folder: Path, plan: Plan) -> Iterator[Kept]:
@@ -163,8 +162,7 @@ def _judge(seen: dict[str, Any], plan: Plan, account: str, leads: int, places: l
         peaks["peak_per_second"],
         peaks["peak_concurrency"],
         counted / (plan.rate * plan.seconds),
-        sum(place < 0.5 for place in places) / len(places),
-        max(min(place, 1 - place) for place in places),
+        sum(place < 0.5 for place in places) / max(1, len(places)),
     )
 
 

@@ -40,8 +40,11 @@ def test_the_pipeline_benchmark_measures_us_beside_celery_and_the_floor() -> Non
 
 
 def test_the_scale_benchmark_measures_each_step() -> None:
-    costs = run_benchmark("tests.benchmarks.scale", "--sizes=1000")
-    assert [cost["step"] for cost in costs] == ["tick", "claim", "settle", "persist"]
+    told = run_benchmark("tests.benchmarks.scale", "--sizes=1000")
+    assert [cost["step"] for cost in told["costs"]] == ["tick", "claim", "settle", "persist"]
+    assert [size["leads"] for size in told["held"]] == [1000]
+    assert told["held"][0]["due_index_megabytes"] > 0
+    assert told["held"][0]["worker_megabytes"] > 0
 
 
 def test_the_manners_benchmark_tells_of_both_accounts() -> None:

@@ -1,6 +1,6 @@
 """The floor: what the work costs at least. Fetching alone, then the bare inserts of rows made beforehand, by COPY.
 
-`python -m tests.benchmarks.pipeline.floor FILE POLLS CONCURRENCY` does it once, in one process.
+`python -m tests.benchmarks.pipeline.floor FILE POLLS CONCURRENCY LATENCY_MS` does it once, in one process.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Floor(Contestant):
         leads = arena.folder / "queue-ids"
         leads.write_text("\n".join(queue_ids), encoding="ascii")
         log = arena.folder / "floor.log"
-        options = (str(leads), str(arena.scenario.polls), str(arena.concurrency))
+        options = (str(leads), str(arena.scenario.polls), str(arena.concurrency), str(arena.scenario.latency_ms))
         environment = child_environment(BENCH_DATABASE_URL=arena.database_url, BENCH_BASE_URL=arena.base_url)
         argv = (sys.executable, "-m", __name__, *options)
         launcher.start(ChildSpec("floor", argv, environment, lambda: says_ready(log, READY)))
@@ -63,11 +63,11 @@ def _make_tables(queue_ids: Sequence[str]) -> dict[str, list[Row]]:
     return tables
 
 
-def _work(queue_ids: Sequence[str], polls: int, concurrency: int) -> None:
+def _work(queue_ids: Sequence[str], polls: int, concurrency: int, *, must_wait: bool) -> None:
     tables = _make_tables(queue_ids)
     with psycopg.connect(os.environ["BENCH_DATABASE_URL"]) as connection:
         wait_for_word()
-        fetch_all(os.environ["BENCH_BASE_URL"], queue_ids, concurrency, polls)
+        fetch_all(os.environ["BENCH_BASE_URL"], queue_ids, concurrency, polls, must_wait=must_wait)
         for name, rows in tables.items():
             with connection.cursor().copy(f"copy peer.{name} ({COLUMNS[name]}) from stdin") as copy:
                 for row in rows:
@@ -81,4 +81,4 @@ if __name__ == "__main__":
     hold_back()
     with open(sys.argv[1], encoding="ascii") as file:  # noqa: PTH123 - an argument of ours
         given = file.read().split()
-    _work(given, int(sys.argv[2]), int(sys.argv[3]))
+    _work(given, int(sys.argv[2]), int(sys.argv[3]), must_wait=float(sys.argv[4]) > 0)

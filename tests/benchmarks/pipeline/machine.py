@@ -78,6 +78,11 @@ def read_megabytes(roots: Iterable[int]) -> float:
     return sum(_read_kilobytes(pid) for pid in list_tree(roots)) / 1024
 
 
+def read_own_megabytes() -> float:
+    """Memory of this process alone, without those that it has started."""
+    return _read_kilobytes(os.getpid()) / 1024
+
+
 def _read_kilobytes(pid: int) -> int:
     try:
         lines = (_PROC / str(pid) / "smaps_rollup").read_text("utf-8", "replace").splitlines()

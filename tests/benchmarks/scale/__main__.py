@@ -18,9 +18,10 @@ from statistics import median
 
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy import Engine, text
 from sqlalchemy.engine import make_url
 
-from tests.benchmarks.pipeline.machine import read_cpu_seconds
+from tests.benchmarks.pipeline.machine import read_cpu_seconds, read_own_megabytes
 from tests.benchmarks.scale.filling import fill
 from tests.benchmarks.scale.steps import BATCH, forget_duties, list_steps
 from worker.local.postgres import EmbeddedPostgres
@@ -46,7 +47,17 @@ class Cost:
     postgres_cpu_ms: float
 
 
-def measure(folder: Path, leads: int) -> Iterator[Cost]:
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What is held with so many leads stored, in megabytes; one process works on all sizes, one after another."""
+
+    leads: int
+    still_open: int
+    due_index_megabytes: float
+    worker_megabytes: float
+
+
+def measure(folder: Path, leads: int) -> tuple[list[Cost], Size]:
     """Fill a server with so many leads, and put batch after batch through every step."""
     still_open = min(leads, _MOST_OPEN)
     with EmbeddedPostgres(folder / str(leads), fast=True) as postgres:
@@ -65,12 +76,23 @@ def measure(folder: Path, leads: int) -> Iterator[Cost]:
                 after = _read_clocks(postgres.pid)
                 if number >= _WARM_UP:
                     took[name].append((after[0] - before[0], after[1] - before[1], after[2] - before[2]))
+        size = Size(leads, still_open, _read_due_index_megabytes(engine), read_own_megabytes())
         engine.dispose()
+    return list(_sum_up(took, leads, still_open)), size
+
+
+def _sum_up(took: dict[str, list[tuple[float, float, float]]], leads: int, still_open: int) -> Iterator[Cost]:
     for name, rows in took.items():
         wall, worker, server = zip(*rows, strict=True)
         # Postgres' CPU is counted in hundredths of a second: of that only a sum over batches says anything.
-        costs = (1000 * median(wall), 1000 * sum(worker) / batches, 1000 * sum(server) / batches)
-        yield Cost(leads, still_open, name, batches, *costs)
+        costs = (1000 * median(wall), 1000 * sum(worker) / len(rows), 1000 * sum(server) / len(rows))
+        yield Cost(leads, still_open, name, len(rows), *costs)
+
+
+def _read_due_index_megabytes(engine: Engine) -> float:
+    with engine.connect() as connection:
+        size: int = connection.execute(text("select pg_relation_size('resolver.ix_watches_due')")).scalar_one()
+    return size / 1e6
 
 
 def _read_clocks(postgres_pid: int) -> tuple[float, float, float]:
@@ -90,6 +112,16 @@ def _make_table(costs: Sequence[Cost]) -> Table:
     return table
 
 
+def _make_size_table(sizes: Sequence[Size]) -> Table:
+    table = Table(padding=0, title="What is held, MB", title_justify="left")
+    for column in ("leads", "open", "due index", "worker process"):
+        table.add_column(column, justify="right")
+    for size in sizes:
+        figures = (f"{size.due_index_megabytes:.1f}", f"{size.worker_megabytes:.0f}")
+        table.add_row(f"{size.leads:,}", f"{size.still_open:,}", *figures)
+    return table
+
+
 def main() -> int:
     """Measure all sizes, one after the other; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.scale", description=__doc__)
@@ -102,15 +134,19 @@ def main() -> int:
     sizes = [*options.sizes, *([10 * MILLION] if options.ten_million else [])]
     set_up_logging("ERROR", "text")
     costs: list[Cost] = []
+    held: list[Size] = []
     with tempfile.TemporaryDirectory(prefix="lead-resolver-scale-") as folder:
         console = Console(stderr=True)
         for leads in sizes:
             with console.status(f"{leads:,} leads: filling and measuring"):
-                costs += measure(Path(folder), leads)
+                of_steps, size = measure(Path(folder), leads)
+            costs += of_steps
+            held.append(size)
     if options.json:
-        sys.stdout.write(json.dumps([asdict(cost) for cost in costs], indent=2) + "\n")
+        document = {"costs": [asdict(cost) for cost in costs], "held": [asdict(size) for size in held]}
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
     else:
-        Console().print(_make_table(costs))
+        Console().print(_make_table(costs), _make_size_table(held))
     return 0
 
 

@@ -27,6 +27,7 @@ _COROUTINES = 100  # a process
 
 
 class _AsyncPeer(Peer):
+    leads_share = 0.12  # fewer end before its pollers are at their pace
     module: str
 
     def go(self, arena: Arena, launcher: Launcher) -> None:

@@ -17,7 +17,7 @@ from worker.local.processes import Launcher
 _HELD_BACK = "leads-held-back"
 _THREADS = 48  # more only wait for each other: they share one interpreter
 _FEW_THREADS = 4  # where an answer takes no time
-_WAITING_CHILDREN = 16  # processes, where most of the time is waiting for answers
+_WAITING_CHILDREN = 32  # processes, where most of the time is waiting for answers; more want gigabytes, for nothing
 
 
 class _CeleryPeer(Peer):
