@@ -17,8 +17,9 @@ from worker.accounts import Account
 from worker.domain.learning.bounds import Bounds
 from worker.domain.learning.distribution import Distribution
 from worker.domain.learning.estimate import estimate
-from worker.domain.learning.histogram import Histogram, add_leads, list_observed
+from worker.domain.learning.histogram import Histogram, add_leads
 from worker.domain.learning.schedule import Plan, count_affordable_polls, make_plan_within
+from worker.domain.learning.survival import list_observed
 from worker.schedule_book import FEWEST_LEADS
 from worker.store.db import read_clock, transaction
 from worker.store.schedules import (
@@ -26,7 +27,7 @@ from worker.store.schedules import (
     StoredSchedule,
     Whose,
     count_leads_of_a_day,
-    list_open_ages,
+    list_open,
     list_scheduled,
     name_accounts,
     read_histogram,
@@ -92,7 +93,7 @@ def _compute(
     account: Account | None,
 ) -> None:
     now = read_clock(connection)
-    times = _estimate(connection, whose, histogram, settings.deadline, now)
+    times = _estimate(connection, whose, histogram, settings, now)
     most = _count_affordable_polls(connection, whose[0], account, now)
     plan = make_plan_within(times, settings.price, most, settings.bounds)
     version = save_schedule(connection, whose, plan, histogram.weight, now)
@@ -100,11 +101,12 @@ def _compute(
 
 
 def _estimate(
-    connection: Connection, whose: Whose, histogram: Histogram, deadline: float, now: datetime
+    connection: Connection, whose: Whose, histogram: Histogram, settings: Learning, now: datetime
 ) -> Distribution:
     # Of an open lead the campaign is seldom told, so only the account knows its open ones.
-    open_ages = list_open_ages(connection, whose[0], now) if whose[1] == WHOLE_ACCOUNT else []
-    return estimate(*list_observed(histogram, open_ages, deadline), deadline)
+    still_open = list_open(connection, whose[0], now) if whose[1] == WHOLE_ACCOUNT else []
+    observed, never = list_observed(histogram, still_open, settings.half_life_leads, settings.deadline)
+    return estimate(observed, never, settings.deadline)
 
 
 def _count_affordable_polls(connection: Connection, account_id: int, account: Account | None, now: datetime) -> float:
@@ -115,14 +117,14 @@ def _count_affordable_polls(connection: Connection, account_id: int, account: Ac
     return count_affordable_polls(account.requests_per_second, account.requests_per_day, leads)
 
 
-def read_learned(engine: Engine, account: str | None, deadline: float) -> list[Learned]:
+def read_learned(engine: Engine, account: str | None, settings: Learning) -> list[Learned]:
     """The schedules in force, of one account or all, with the distributions behind them."""
     with transaction(engine) as connection:
         now, ids = read_clock(connection), {name: id_ for id_, name in name_accounts(connection).items()}
         stored = [each for each in read_schedules(connection, 0) if account in {None, each.account}]
         whose = [(ids[each.account], each.campaign_id) for each in stored]
         return [
-            Learned(each, _estimate(connection, key, read_histogram(connection, key), deadline, now))
+            Learned(each, _estimate(connection, key, read_histogram(connection, key), settings, now))
             for each, key in zip(stored, whose, strict=True)
         ]
 

@@ -15,8 +15,8 @@ from worker.domain.learning.histogram import (
     bound_bin,
     find_bin,
     has_changed,
-    list_observed,
 )
+from worker.domain.learning.survival import OpenLeads, list_observed
 
 WEEK = 7 * 86_400.0
 
@@ -88,7 +88,7 @@ def test_intervals_alone_give_the_distribution_back() -> None:
     for seed in range(20):
         gaps = [bisect_left(polls, lead.open_age) for lead in draw(60, 200, seed)]
         histogram = add_leads(histogram, [Seen(polls[at - 1], polls[at]) for at in gaps], kept=0.95)
-    times = estimate(*list_observed(histogram, [], WEEK), WEEK)
+    times = estimate(*list_observed(histogram, [], 5000, WEEK), WEEK)
     assert times.look_up(35)[0] == pytest.approx(1 - 2.718 ** (-35 / 60), abs=0.03)
     assert times.look_up(155)[0] == pytest.approx(1 - 2.718 ** (-155 / 60), abs=0.03)
 
@@ -102,18 +102,34 @@ def test_leads_still_open_count_for_those_that_were_open_at_their_age() -> None:
         if age <= watched:
             resolved.append(Seen(age, age))
         else:
-            still_open.append(watched)
+            still_open.append(OpenLeads(1, watched, watched, 0))
     histogram = add_leads(Histogram(), resolved, kept=1)
-    times = estimate(*list_observed(histogram, still_open, WEEK), WEEK)
+    times = estimate(*list_observed(histogram, still_open, 5000, WEEK), WEEK)
     assert times.look_up(60)[0] == pytest.approx(1 - 1 / 2.718, abs=0.03)
-    assert estimate(*list_observed(histogram, [], WEEK), WEEK).look_up(60)[0] > 0.75  # what leaving them out would say
+    assert (
+        estimate(*list_observed(histogram, [], 5000, WEEK), WEEK).look_up(60)[0] > 0.75
+    )  # what leaving them out would say
+
+
+@pytest.mark.parametrize("a_day", [500, 40_000])
+def test_the_open_leads_of_a_week_do_not_outweigh_what_the_histogram_has_not_forgotten(a_day: int) -> None:
+    chance = random.Random(5)
+    histogram = Histogram()
+    for seed in range(25):
+        ended = [*draw(600, 900, seed), *(Seen(WEEK, None) for _ in range(100))]
+        histogram = add_leads(histogram, ended, kept=0.5 ** (1000 / 5000))
+    ages = [86_400 * number / a_day for number in range(7 * a_day)]
+    under_way = [age for age in ages if chance.random() < 0.1 or age < chance.expovariate(1 / 600)]
+    still_open = [OpenLeads(1, age, age, a_day * age / 86_400) for age in under_way]
+    observed, left = list_observed(histogram, still_open, 5000, WEEK)
+    assert left / (left + sum(each.weight for each in observed)) == pytest.approx(0.1, abs=0.015)
 
 
 def test_leads_that_never_resolve_are_counted_as_such() -> None:
     leads = [*draw(60, 900), *(Seen(WEEK, None) for _ in range(100))]
-    times = estimate(*list_observed(add_leads(Histogram(), leads, kept=1), [], WEEK), WEEK)
+    times = estimate(*list_observed(add_leads(Histogram(), leads, kept=1), [], 5000, WEEK), WEEK)
     assert times.resolving == pytest.approx(0.9, abs=0.01)
 
 
 def test_nothing_observed_is_nothing_known() -> None:
-    assert list_observed(Histogram(), [], WEEK) == ([], 0.0)
+    assert list_observed(Histogram(), [], 5000, WEEK) == ([], 0.0)

@@ -58,7 +58,7 @@ def choose(engine: Engine, campaign: str | None = None, **options: Any) -> Any:
 
 def cost_in_force(engine: Engine, truth: list[float]) -> float:
     """What the schedule in force costs leads such as these, in seconds a lead."""
-    (learned,) = (each for each in read_learned(engine, "acme", WEEK) if not each.schedule.campaign_id)
+    (learned,) = (each for each in read_learned(engine, "acme", SETTINGS) if not each.schedule.campaign_id)
     return cost_ages(estimate([Observed(age, age) for age in truth], 0, WEEK), learned.schedule.ages).at_price(5)
 
 
@@ -151,22 +151,69 @@ def test_where_the_budget_is_short_a_poll_becomes_dearer(
     )  # fmt: skip
     account = Account("acme", "https://x", "query", a_second, concurrency=1, requests_per_day=a_day)
     recompute_schedules(engine, SETTINGS, {"acme": account})
-    (learned,) = read_learned(engine, "acme", WEEK)
+    (learned,) = read_learned(engine, "acme", SETTINGS)
     assert learned.schedule.price_seconds > 5
     assert learned.schedule.expected_polls * 1000 <= 4320 / 2
 
 
+@pytest.fixture
+def watch(sql: Sql, account_id: int) -> Callable[..., None]:
+    """Leads that have been watched for two hours, in the order of their numbers."""
+
+    def begin(numbers: range, last_poll: str | None, values: str = "0, false") -> None:
+        sql("insert into resolver.leads (account_id, queue_id) select %s, 'lead-' || unnest(%s::int[])",
+            account_id, [10_000 + number for number in numbers])  # fmt: skip
+        sql("insert into resolver.watches (lead_id, account_id, queue_id, watched_since, next_poll_at, last_poll_at,"
+            " failure_streak, is_recheck) select id, account_id, queue_id, now() - interval '2 hours', now(),"
+            f" now() - %s::interval, {values} from resolver.leads on conflict do nothing", last_poll)  # fmt: skip
+
+    return begin
+
+
+def learn_share(engine: Engine, age: float) -> float:
+    """The share that has resolved by this age, as it is known now."""
+    recompute_schedules(engine, SETTINGS, {})
+    (learned,) = read_learned(engine, "acme", SETTINGS)
+    return learned.times.look_up(age)[0]
+
+
 def test_open_leads_weigh_against_the_hasty_ones_that_resolved_first(
-    engine: Engine, observe: Callable[..., None], sql: Sql, account_id: int
+    engine: Engine, observe: Callable[..., None], watch: Callable[..., None]
 ) -> None:
     observe(draw(5, 200, seed=1))
-    sql("insert into resolver.leads (account_id, queue_id) select %s, 'lead-' || n from generate_series(1000, 1199) n",
+    watch(range(200), last_poll="10 minutes")
+    assert learn_share(engine, 3600) == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("last_poll", "values"),
+    [(None, "0, false"), ("10 minutes", "1, false"), ("10 minutes", "0, true"), ("3 hours", "0, false")],
+    ids=["never asked", "asked in vain", "final and asked about again", "not asked since it was taken up again"],
+)
+def test_only_leads_that_said_not_yet_are_known_to_be_open(
+    last_poll: str | None, values: str, engine: Engine, observe: Callable[..., None], watch: Callable[..., None]
+) -> None:
+    observe(draw(5, 200, seed=1))
+    watch(range(200), last_poll, values)
+    assert learn_share(engine, 3600) > 0.99
+
+
+def test_a_lead_is_known_to_have_been_open_only_until_it_was_last_asked_about(
+    engine: Engine, observe: Callable[..., None], watch: Callable[..., None]
+) -> None:
+    observe(draw(1000, 200, seed=1))
+    watch(range(200), last_poll="119 minutes")  # at the age of a minute, before any of the others resolved
+    assert learn_share(engine, 7200) > 0.99
+
+
+def test_an_open_lead_fades_with_the_leads_submitted_after_it(
+    engine: Engine, observe: Callable[..., None], watch: Callable[..., None], account_id: int, sql: Sql
+) -> None:
+    observe(draw(5, 200, seed=1))
+    watch(range(200), last_poll="10 minutes")
+    sql("insert into resolver.leads (account_id, queue_id) select %s, 'later-' || generate_series(10001, 15000)",
         account_id)  # fmt: skip
-    sql("insert into resolver.watches (lead_id, account_id, queue_id, watched_since, next_poll_at)"
-        " select id, account_id, queue_id, now() - interval '2 hours', now() from resolver.leads")  # fmt: skip
-    recompute_schedules(engine, SETTINGS, {})
-    (learned,) = read_learned(engine, "acme", WEEK)
-    assert learned.times.look_up(3600)[0] == pytest.approx(0.5, abs=0.01)
+    assert learn_share(engine, 3600) == pytest.approx(1 / 1.5, abs=0.02)
 
 
 def test_a_verdict_with_a_stamp_tells_its_age_to_the_second(

@@ -18,6 +18,7 @@ from worker.domain.learning.samples import learn_times, read_sample
 from worker.domain.learning.schedule import Plan, make_plan
 from worker.errors import UsageError
 from worker.learning import Learned, read_learned
+from worker.runtime import read_learning
 from worker.schedule_book import name_schedule
 from worker.settings import load_settings
 
@@ -100,7 +101,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
 def _show_learned(account: str | None, *, as_json: bool) -> None:
     settings = load_settings()
     with command_engine() as engine:
-        learned = read_learned(engine, account, settings.abandon_after.total_seconds())
+        learned = read_learned(engine, account, read_learning())
     if as_json:
         print_json([_describe_learned(each) for each in learned])
         return

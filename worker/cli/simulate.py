@@ -21,6 +21,7 @@ from worker.domain.learning.schedule import LearnedSchedule, count_affordable_po
 from worker.domain.learning.simulation import Load, Outcome, guess_times, simulate
 from worker.errors import NotFoundError, UsageError
 from worker.learning import read_learned
+from worker.runtime import read_learning
 from worker.schedule_book import EXPLORED
 from worker.settings import MOST_REQUESTS_PER_SECOND, Settings, load_settings
 
@@ -104,7 +105,7 @@ def _find_times(times: Path | None, account: str | None, deadline: float) -> Dis
     if account is None:
         return guess_times(deadline)
     with command_engine() as engine:
-        learned = read_learned(engine, account, deadline)
+        learned = read_learned(engine, account, read_learning())
     whole = next((each for each in learned if not each.schedule.campaign_id), None)
     if whole is None:
         raise NotFoundError(f"nothing is learned of account {account} yet; leave out --account for a guess")

@@ -11,10 +11,12 @@ from sqlalchemy import Connection, text
 
 from worker.domain.learning.histogram import FINENESS, Histogram, Seen, bound_bin
 from worker.domain.learning.schedule import Plan
+from worker.domain.learning.survival import OpenLeads
 
 WHOLE_ACCOUNT = ""  # in place of a campaign
 Whose = tuple[int, str]  # account and campaign
 MOST_TAKEN = 50_000
+NEWEST = 10_000  # leads of all accounts, of which an account's share is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +49,22 @@ _SAVE_HISTOGRAM = text("""
     on conflict (account_id, campaign_id) do update
     set observed_at = excluded.observed_at, resolved = excluded.resolved, gave_up = excluded.gave_up
 """)
+# How many leads were submitted after one is told by its id, and by how many of the newest are of the account: to count
+# a week's leads, every few minutes for each account, would cost more than all the rest. The last answer said "not yet"
+# unless it was a failure. A lead that is looked at again after its verdict resolved long ago.
 _COUNT_OPEN = text("""
-    select floor(:fineness * sqrt(greatest(extract(epoch from :now - watched_since), 0)))::int as bin, count(*) as leads
-    from resolver.watches where account_id = :account and next_poll_at is not null group by 1
+    with newest as (
+        select max(id) as id, count(*) filter (where account_id = :account)
+            / greatest(max(id) - min(id) + 1, 1)::double precision as share
+        from (select id, account_id from resolver.leads order by id desc limit :newest) l
+    ), watched as (
+        select lead_id, watched_since, case when failure_streak = 0 then last_poll_at else open_until end as open_until
+        from resolver.watches where account_id = :account and next_poll_at is not null and not is_recheck
+    )
+    select floor(:fineness * sqrt(extract(epoch from open_until - watched_since)))::int as bin,
+        count(*) as leads, avg(extract(epoch from :now - watched_since)) as ago,
+        avg(greatest(newest.id - lead_id, 0) * newest.share) as since
+    from watched, newest where open_until >= watched_since group by 1
 """)
 _COUNT_DAY = text("""
     select count(*) from resolver.leads
@@ -97,10 +112,11 @@ def save_histogram(connection: Connection, whose: Whose, histogram: Histogram, n
     connection.execute(_SAVE_HISTOGRAM, {**_key(whose), "now": now, **bins})
 
 
-def list_open_ages(connection: Connection, account_id: int, now: datetime) -> list[float]:
-    """The ages of the account's open leads, to the nearest bin of the histogram."""
-    rows = connection.execute(_COUNT_OPEN, {"account": account_id, "now": now, "fineness": FINENESS})
-    return [bound_bin(row.bin)[0] for row in rows for _ in range(row.leads)]
+def list_open(connection: Connection, account_id: int, now: datetime) -> list[OpenLeads]:
+    """The account's open leads that were asked about, by bins of the histogram."""
+    values = {"account": account_id, "now": now, "fineness": FINENESS, "newest": NEWEST}
+    rows = connection.execute(_COUNT_OPEN, values)
+    return [OpenLeads(row.leads, bound_bin(row.bin)[0], float(row.ago), float(row.since)) for row in rows]
 
 
 def count_leads_of_a_day(connection: Connection, account_id: int, now: datetime) -> int:

@@ -10,8 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
 
-from worker.domain.learning.estimate import Observed
-
 FINENESS = 16.0
 FORGOTTEN = 1e-4  # a bin that has faded below this many leads is dropped
 # A Kolmogorov-Smirnov distance as far from chance as this (1 in 10,000) is a change, not a fluctuation.
@@ -107,29 +105,3 @@ def _spread(low: float, high: float, known: Mapping[int, float]) -> Iterable[tup
 def _join(old: Mapping[int, float], new: Mapping[int, float], kept: float) -> Bins:
     joined = {number: old.get(number, 0.0) * kept + new.get(number, 0.0) for number in {*old, *new}}
     return {number: round(weight, 6) for number, weight in sorted(joined.items()) if weight >= FORGOTTEN}
-
-
-def list_observed(histogram: Histogram, open_ages: Iterable[float], deadline: float) -> tuple[list[Observed], float]:
-    """What the histogram and the leads open just now say together, and the weight of those that never resolve.
-
-    A lead of which only the beginning is known counts for those that were open at its age, resolved later or never:
-    its weight goes to them (the product-limit estimate of Kaplan and Meier, 1958).
-    """
-    censored: Bins = dict(histogram.gave_up)
-    for age in open_ages:
-        number = find_bin(age)
-        censored[number] = censored.get(number, 0.0) + 1
-    last = find_bin(deadline)
-    left = histogram.weight - sum(histogram.gave_up.values()) + sum(censored.values())
-    scale, observed = 1.0, list[Observed]()
-    for number in sorted({*histogram.resolved, *censored}):
-        if number >= last:
-            break
-        resolved, lost = histogram.resolved.get(number, 0.0), censored.get(number, 0.0)
-        if resolved:
-            observed.append(Observed(*bound_bin(number), resolved * scale))
-        left -= resolved + lost
-        # Nobody left to take the weight over: it was the last that was known, and stays open.
-        scale *= (left + lost) / left if left > FORGOTTEN else 1.0
-    total = histogram.weight - sum(histogram.gave_up.values()) + sum(censored.values())
-    return observed, max(0.0, total - sum(each.weight for each in observed))
