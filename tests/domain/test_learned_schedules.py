@@ -62,6 +62,14 @@ def test_from_two_thousand_leads_the_cost_is_near_the_optimum_and_below_any_expo
         assert cost <= 1.03 * min(each.at_price(price) for each in exponentials)
 
 
+@pytest.mark.parametrize("seed", [21, 27])
+def test_where_some_never_resolve_polls_reach_as_far_as_a_tail_that_is_still_likely(seed: int) -> None:
+    family = FAMILIES["lognormal, 10 % never"]
+    truth, learned = tabulate(family, points=3_000), learn(family, 2_000, seed)
+    cost = cost_ages(truth, plan_polls(learned, 30)).at_price(30)
+    assert cost <= 1.2 * cost_ages(truth, plan_polls(truth, 30)).at_price(30)
+
+
 def cost_by_hand(times: Sequence[float], ages: Sequence[float], price: float) -> float:
     seen = [bisect_left(ages, time) for time in times]
     polls = sum(min(at + 1, len(ages)) for at in seen)

@@ -1,8 +1,9 @@
 """The tail beyond what was seen often: a generalised Pareto distribution, fitted to the ages above a threshold.
 
-Exponential and power-law tails are both of that family (Pickands 1975). Fitted by the quasi-Bayesian mean of Zhang and
-Stephens, "A new and efficient estimation method for the generalized Pareto distribution", 2009: no iteration that may
-fail to converge, and good from some ten observations.
+Exponential and power-law tails are both of that family (Pickands 1975). Fitted by the quasi-Bayesian method of Zhang
+and Stephens, "A new and efficient estimation method for the generalized Pareto distribution", 2009: no iteration that
+may fail to converge, and good from some ten observations. They take the mean of the candidates; here all are kept, each
+with its odds, since the last poll that pays for itself depends on the heaviest tail that is still likely.
 """
 
 from __future__ import annotations
@@ -13,20 +14,34 @@ from math import exp, log, log1p, sqrt
 
 FEWEST = 10.0
 MILD = 3.0  # as if so many more observations had an exponential tail
+MEAN = 0.1  # odds of the mean
+UNLIKELY = 1e-4  # odds of a candidate that is left out
 
 
 @dataclass(frozen=True, slots=True)
-class Tail:
+class Candidate:
     """P(excess > y) = (1 + shape · y / scale)^(-1/shape), and exp(-y / scale) for shape 0."""
 
     shape: float
     scale: float
+    odds: float
 
     def survive(self, excess: float) -> float:
-        """The share of the tail that lies beyond this excess."""
+        """The share of the tail that lies beyond this excess, if this is the tail."""
         if self.shape < 1e-6:  # noqa: PLR2004 - so near to the limit that the formula would lose its digits
             return exp(-excess / self.scale)
         return exp(-log1p(self.shape * excess / self.scale) / self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """What the candidates predict together."""
+
+    candidates: Sequence[Candidate]
+
+    def survive(self, excess: float) -> float:
+        """The share of the tail that lies beyond this excess."""
+        return sum(each.odds * each.survive(excess) for each in self.candidates)
 
 
 def fit_tail(excesses: Sequence[float], weights: Sequence[float]) -> Tail | None:
@@ -40,11 +55,14 @@ def fit_tail(excesses: Sequence[float], weights: Sequence[float]) -> Tail | None
     thetas = [theta if abs(theta) * largest > 1e-9 else -1e-9 / largest for theta in thetas]  # noqa: PLR2004 - not 0/0
     shapes = [_fit_shape(theta, excesses, weights, total) for theta in thetas]
     fits = [total * (log(-theta / shape) - shape - 1) for theta, shape in zip(thetas, shapes, strict=True)]
-    odds = [exp(fit - max(fits)) for fit in fits]
-    theta = sum(theta * odd for theta, odd in zip(thetas, odds, strict=True)) / sum(odds)
-    shape = _fit_shape(theta, excesses, weights, total)
+    likelihoods = [exp(fit - max(fits)) for fit in fits]
+    odds = [likelihood / sum(likelihoods) for likelihood in likelihoods]
+    mean = sum(theta * odd for theta, odd in zip(thetas, odds, strict=True))
+    shape = _fit_shape(mean, excesses, weights, total)
+    fitted = [*zip(thetas, shapes, (odd * (1 - MEAN) for odd in odds), strict=True), (mean, shape, MEAN)]
     # A negative shape would say that nothing can come later than some age: never believed, it is too dear if wrong.
-    return Tail(max(0.0, shape * total / (total + MILD)), -shape / theta)
+    mild = total / (total + MILD)
+    return Tail([Candidate(max(0.0, k * mild), -k / theta, odd) for theta, k, odd in fitted if odd > UNLIKELY])
 
 
 def _fit_shape(theta: float, excesses: Sequence[float], weights: Sequence[float], total: float) -> float:
