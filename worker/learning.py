@@ -39,6 +39,8 @@ from worker.store.schedules import (
 
 log = structlog.get_logger(__name__)
 
+MOST_NEVER = 0.99  # of its account's leads, for a campaign: not all of them, since some of its own have resolved
+
 
 @dataclass(frozen=True, slots=True)
 class Learning:
@@ -62,13 +64,13 @@ class Learned:
 def recompute_schedules(engine: Engine, settings: Learning, accounts: Mapping[str, Account]) -> int:
     """Take in the watches that ended, and put new schedules into force where there is enough; returns how many."""
     histograms, names, known = _take_in(engine, settings)
-    computed = 0
+    estimates, computed = _Estimates(settings), 0
     for whose, histogram in histograms.items():
         # What was learned of too few since a change puts the schedule from before it out of force.
         if histogram.weight >= FEWEST_LEADS or whose in known:
             # Each in a transaction of its own: none is open for long, and what was taken in is safe already.
             with transaction(engine) as connection:
-                _compute(connection, whose, histogram, settings, accounts.get(names[whose[0]]))
+                _compute(connection, whose, histogram, estimates, accounts.get(names[whose[0]]))
             computed += 1
     return computed
 
@@ -89,24 +91,38 @@ def _compute(
     connection: Connection,
     whose: Whose,
     histogram: Histogram,
-    settings: Learning,
+    estimates: _Estimates,
     account: Account | None,
 ) -> None:
-    now = read_clock(connection)
-    times = _estimate(connection, whose, histogram, settings, now)
+    now, settings = read_clock(connection), estimates.settings
+    times = estimates.estimate(connection, whose, histogram, now)
     most = _count_affordable_polls(connection, whose[0], account, now)
     plan = make_plan_within(times, settings.price, most, settings.bounds)
     version = save_schedule(connection, whose, plan, histogram.weight, now)
     log.info("schedule_learned", account=whose[0], campaign=whose[1] or None, version=version, **_describe(plan))
 
 
-def _estimate(
-    connection: Connection, whose: Whose, histogram: Histogram, settings: Learning, now: datetime
-) -> Distribution:
-    # Of an open lead the campaign is seldom told, so only the account knows its open ones.
-    still_open = list_open(connection, whose[0], now) if whose[1] == WHOLE_ACCOUNT else []
-    observed, never = list_observed(histogram, still_open, settings.half_life_leads, settings.deadline)
-    return estimate(observed, never, settings.deadline)
+class _Estimates:
+    """The distributions behind histograms: an account's first, then those of its campaigns."""
+
+    def __init__(self, settings: Learning) -> None:
+        self.settings = settings
+        self._never: dict[int, float] = {}  # of an account's leads, the share that never resolves
+
+    def estimate(self, connection: Connection, whose: Whose, histogram: Histogram, now: datetime) -> Distribution:
+        """The distribution behind this one."""
+        account, is_campaign = whose[0], whose[1] != WHOLE_ACCOUNT
+        # Of an open lead the campaign is seldom told, so only the account knows its open ones.
+        still_open = [] if is_campaign else list_open(connection, account, now)
+        observed, never = list_observed(histogram, still_open, self.settings.half_life_leads, self.settings.deadline)
+        resolved = sum(each.weight for each in observed)
+        if is_campaign:
+            # Its leads that never resolve are open and unknown until the deadline: until then, as many as elsewhere.
+            share = min(self._never.get(account, 0.0), MOST_NEVER)
+            never = max(never, resolved * share / (1 - share))
+        else:
+            self._never[account] = never / max(never + resolved, 1e-9)
+        return estimate(observed, never, self.settings.deadline)
 
 
 def _count_affordable_polls(connection: Connection, account_id: int, account: Account | None, now: datetime) -> float:
@@ -123,8 +139,9 @@ def read_learned(engine: Engine, account: str | None, settings: Learning) -> lis
         now, ids = read_clock(connection), {name: id_ for id_, name in name_accounts(connection).items()}
         stored = [each for each in read_schedules(connection, 0) if account in {None, each.account}]
         whose = [(ids[each.account], each.campaign_id) for each in stored]
+        estimates = _Estimates(settings)
         return [
-            Learned(each, _estimate(connection, key, read_histogram(connection, key), settings, now))
+            Learned(each, estimates.estimate(connection, key, read_histogram(connection, key), now))
             for each, key in zip(stored, whose, strict=True)
         ]
 

@@ -216,6 +216,18 @@ def test_an_open_lead_fades_with_the_leads_submitted_after_it(
     assert learn_share(engine, 3600) == pytest.approx(1 / 1.5, abs=0.02)
 
 
+def test_a_campaigns_leads_never_resolve_as_often_as_its_accounts_until_it_knows_better(
+    engine: Engine, observe: Callable[..., None], watch: Callable[..., None]
+) -> None:
+    observe(draw(5, 200, seed=1), campaign="new")
+    watch(range(200), last_poll="10 minutes")
+    recompute_schedules(engine, SETTINGS, {})
+    learned = {each.schedule.campaign_id: each for each in read_learned(engine, "acme", SETTINGS)}
+    assert learned["new"].times.resolving == pytest.approx(0.5, abs=0.02)
+    # Every age is paid for by all that never resolve.
+    assert len(learned["new"].schedule.ages) == pytest.approx(len(learned[""].schedule.ages), abs=5)
+
+
 def test_a_verdict_with_a_stamp_tells_its_age_to_the_second(
     lead_of: Callable[[str], int], reply: Callable[..., None], engine: Engine, sql: Sql
 ) -> None:
