@@ -167,3 +167,21 @@ def test_a_simulation_without_anything_learned_goes_by_a_guess(run: Run) -> None
     code, said, _ = run("simulate", "--leads-per-day", 100)
     assert code == 0
     assert "100 leads a day for 1 day" in said
+
+
+def test_after_an_outage_during_which_nothing_came_due_there_is_nothing_to_catch_up_with(run: Run) -> None:
+    options = ("--leads-per-day", 2, "--days", 10, "--outage", "2d+1h", "--seed", 5, "--deadline-hours", 1)
+    outcomes = json.loads(run("simulate", *options, "--json")[1])
+    assert outcomes["learned"]["catch_up_seconds"] == outcomes["default"]["catch_up_seconds"] == 0
+
+
+def test_a_simulation_stops_asking_when_the_worker_would(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ("simulate", "--leads-per-day", 1000, "--json")
+    shorter = json.loads(run(*options, "--deadline-hours", 1)[1])
+    assert json.loads(run(*options)[1]) != shorter
+    monkeypatch.setenv("LEAD_RESOLVER_ABANDON_AFTER_HOURS", "1")
+    load_settings.cache_clear()
+    try:
+        assert json.loads(run(*options)[1]) == shorter
+    finally:
+        load_settings.cache_clear()

@@ -24,6 +24,8 @@ from worker.settings import load_settings
 
 app = typer.Typer()
 
+A_WEEK = 604_800.0
+
 TimesOption = Annotated[
     Path | None,
     typer.Option("--times", help="File of resolution times: seconds, or `never`, a line; - is stdin. No database."),
@@ -32,7 +34,8 @@ PriceOption = Annotated[
     float | None, typer.Option("--price", help="What a poll is worth in seconds of waiting.", show_default=False)
 ]
 DeadlineOption = Annotated[
-    float, typer.Option("--deadline-hours", min=0.001, max=87_600, help="With --times: when to stop asking.")
+    float | None,
+    typer.Option("--deadline-hours", min=0.001, max=87_600, help="When to stop asking.", show_default=False),
 ]
 
 
@@ -41,7 +44,7 @@ def schedule(
     account: AccountOption = None,
     times: TimesOption = None,
     price: PriceOption = None,
-    deadline_hours: DeadlineOption = 168.0,
+    deadline_hours: DeadlineOption = None,
     longest_gap_minutes: Annotated[
         float | None, typer.Option(min=0.001, help="With --times: no longer gap than this.", show_default=False)
     ] = None,
@@ -55,7 +58,7 @@ def schedule(
     if times is None:
         _show_learned(None if account is None else check_account_name(account, "the account"), as_json=as_json)
         return
-    distribution, seen = learn_file(times, deadline_hours * 3600)
+    distribution, seen = learn_file(times, A_WEEK if deadline_hours is None else deadline_hours * 3600)
     longest = None if longest_gap_minutes is None else longest_gap_minutes * 60
     plan = make_plan(distribution, check_price(price), Bounds(longest, first_minute_gap_seconds))
     if as_json:

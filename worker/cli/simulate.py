@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,7 +45,7 @@ def simulate_load(
     times: TimesOption = None,
     account: AccountOption = None,
     price: PriceOption = None,
-    deadline_hours: DeadlineOption = 168.0,
+    deadline_hours: DeadlineOption = None,
     seed: Annotated[int, typer.Option(help="Another seed, other leads.")] = 1,
     as_json: AsJson = False,
 ) -> None:
@@ -58,7 +58,8 @@ def simulate_load(
     settings = load_settings()
     budget = _find_budget(settings, account, requests_per_second)
     load = Load(leads_per_day, days, *budget, parse_outage(outage, days))
-    distribution = _find_times(times, account, deadline_hours * 3600)
+    deadline = settings.abandon_after.total_seconds() if deadline_hours is None else deadline_hours * 3600
+    distribution = _find_times(times, account, deadline)
     bounds = Bounds(settings.longest_gap.total_seconds(), settings.lead_resolver_first_minute_gap_seconds)
     affordable = count_affordable_polls(*budget, leads_per_day)
     plan = make_plan_within(distribution, check_price(price), affordable, bounds)
@@ -105,7 +106,7 @@ def _find_times(times: Path | None, account: str | None, deadline: float) -> Dis
     if account is None:
         return guess_times(deadline)
     with command_engine() as engine:
-        learned = read_learned(engine, account, read_learning())
+        learned = read_learned(engine, account, replace(read_learning(), deadline=deadline))
     whole = next((each for each in learned if not each.schedule.campaign_id), None)
     if whole is None:
         raise NotFoundError(f"nothing is learned of account {account} yet; leave out --account for a guess")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from heapq import heapify, heappop, heappush
+from math import inf
 from random import Random
 
 from worker.domain.backoff import Schedule, delay_after_not_yet
@@ -66,6 +67,8 @@ def simulate(times: Distribution, choose_schedule: Choose, load: Load, seed: int
     heapify(coming)
     outcome, due, now, asked = Outcome(leads=len(leads)), deque[tuple[float, int]](), 0.0, Counter[int]()
     while coming or due:
+        if not due and coming[0][0] > now:
+            _note_idle(outcome, now, coming[0][0], load)
         now = _skip_closed(max(now, coming[0][0]) if not due else now, load, asked)
         while coming and coming[0][0] <= now:
             due.append(heappop(coming))
@@ -77,8 +80,7 @@ def simulate(times: Distribution, choose_schedule: Choose, load: Load, seed: int
         if again_at is not None:
             heappush(coming, (again_at, n))
         now += 1 / load.requests_per_second
-        if not due and load.outage and now > load.outage[1] and outcome.catch_up_seconds is None:
-            outcome.catch_up_seconds = now - load.outage[1]
+    _note_idle(outcome, now, inf, load)
     bearable = count_requests_a_day(load.requests_per_second, load.requests_per_day) * load.days
     outcome.busy_share = outcome.polls_in_time / bearable
     return outcome
@@ -106,6 +108,12 @@ def _skip_closed(now: float, load: Load, asked: Counter[int]) -> float:
             now = (day + 1) * SECONDS_A_DAY
         else:
             return now
+
+
+def _note_idle(outcome: Outcome, now: float, until: float, load: Load) -> None:
+    """Nothing is due from now until then: what an outage kept waiting has been asked about, or there was nothing."""
+    if load.outage and until > load.outage[1] and outcome.catch_up_seconds is None:
+        outcome.catch_up_seconds = max(0.0, now - load.outage[1])
 
 
 def _note_poll(outcome: Outcome, now: float, due_at: float, overdue: int) -> None:
