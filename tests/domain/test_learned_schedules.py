@@ -19,7 +19,7 @@ from worker.domain.learning.distribution import Distribution, cost_ages
 from worker.domain.learning.estimate import Observed, estimate
 from worker.domain.learning.exponentials import list_exponentials
 from worker.domain.learning.optimum import make_grid, plan_polls
-from worker.domain.learning.samples import observe, read_sample
+from worker.domain.learning.samples import learn_times, observe, read_sample
 from worker.domain.learning.schedule import (
     LearnedSchedule,
     list_ages,
@@ -68,6 +68,15 @@ def test_where_some_never_resolve_polls_reach_as_far_as_a_tail_that_is_still_lik
     truth, learned = tabulate(family, points=3_000), learn(family, 2_000, seed)
     cost = cost_ages(truth, plan_polls(learned, 30)).at_price(30)
     assert cost <= 1.2 * cost_ages(truth, plan_polls(truth, 30)).at_price(30)
+
+
+@pytest.mark.parametrize("price", [1, 5, 30])
+def test_a_crowd_narrower_than_the_seconds_it_is_rounded_to_is_not_half_missed(price: float) -> None:
+    narrow, exact = tabulate(near_constant(30, 0.001), points=3_000), tabulate(spikes({30.0: 1.0}), points=3_000)
+    ages = plan_polls(learn_times([30.0] * 2000, 0, DEADLINE), price)
+    assert cost_ages(narrow, ages).at_price(price) <= 2 * cost_ages(narrow, plan_polls(narrow, price)).at_price(price)
+    assert cost_ages(exact, ages).at_price(price) <= 1.001 * price
+    assert plan_polls(learn_times([30.0] * 1400, 600, DEADLINE), price)[:2] != [30.0, 30.5]  # dear: 600 pay for it
 
 
 def cost_by_hand(times: Sequence[float], ages: Sequence[float], price: float) -> float:
