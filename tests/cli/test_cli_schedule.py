@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from worker.cli.app import run as run_and_exit
 from worker.cli.app import run_command
+from worker.cli.schedule_page import say_age
 from worker.learning import recompute_schedules
 from worker.runtime import read_learning
 from worker.settings import load_settings
@@ -84,6 +87,15 @@ BAD = [
     ("schedule", "--times", "{times}", "--price", "nan"),
     ("schedule", "--times", "{times}", "--price", "much"),
     ("schedule", "--times", "{times}", "--deadline-hours", "0"),
+    ("schedule", "--times", "{times}", "--price", "1e10"),
+    ("schedule", "--times", ""),
+    ("schedule", "--times", "{times}", "--longest-gap-minutes", "0.001"),
+    ("schedule", "--times", "{times}", "--account", "acme"),
+    ("schedule", "--price", "60"),
+    ("schedule", "--deadline-hours", "60"),
+    ("schedule", "--longest-gap-minutes", "60"),
+    ("schedule", "--first-minute-gap-seconds", "60"),
+    ("simulate", "--outage", "999999999d"),
     ("simulate", "--times", "{bad}"),
     ("simulate", "--outage", "long"),
     ("simulate", "--outage", "1.2.3h"),
@@ -185,3 +197,48 @@ def test_a_simulation_stops_asking_when_the_worker_would(run: Run, monkeypatch: 
         assert json.loads(run(*options)[1]) == shorter
     finally:
         load_settings.cache_clear()
+
+
+def test_a_budget_that_is_too_small_is_said_to_be(run: Run) -> None:
+    code, said, _ = run("simulate", "--requests-per-second", 0.001, "--leads-per-day", 100)
+    assert code == 0
+    assert "raised from 5 s" in said
+    assert "leads pile up" in said
+    assert "100.0%" in said
+    assert "raised" not in run("simulate", "--leads-per-day", 100)[1]
+
+
+def test_a_file_of_leads_that_never_resolve_draws_none(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "late.txt"
+    path.write_text("9000000\nnever\ninf\n", encoding="utf-8")
+    code, said, _ = run("schedule", "--times", path, "--price", 5)
+    assert (code, "3 leads" in said, "none resolves within 7 days" in said) == (0, True, True)
+    assert "█" not in said.split("─")[0]
+
+
+def test_shares_are_of_the_leads_that_resolve(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "some.txt"
+    path.write_text("30\nnever\n" * 50, encoding="utf-8")
+    said = run("schedule", "--times", path, "--price", 5)[1]
+    assert "of those that resolve, half do within 30 s" in said
+    assert said.count("24 h") <= 1
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_without_blocks_is_drawn_for_in_plain_characters(
+    times: Path, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(shown, encoding=encoding))
+    with pytest.raises(SystemExit) as ended:
+        run_and_exit(["schedule", "--times", str(times), "--price", "5"])
+    sys.stdout.flush()
+    assert ended.value.code == 0
+    assert b"####" in shown.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(90, "90 s"), (720, "12 min"), (604_800, "7 days"), (3650 * 86_400, "3,650 days")]
+)
+def test_an_age_is_said_without_powers_of_ten(seconds: float, said: str) -> None:
+    assert say_age(seconds) == said

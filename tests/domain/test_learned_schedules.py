@@ -166,7 +166,12 @@ def test_a_file_may_have_blank_lines_comments_and_leads_that_never_resolved() ->
     assert (sample.times, sample.never) == ([1.5, 2.0, 1e9], 1)
 
 
-@pytest.mark.parametrize("line", ["abc", "-1", "nan", "inf", "1,5", "1 2", "1_0", "\x1b[2J"])
+def test_a_lead_that_never_resolves_is_a_line_of_a_word_or_of_an_infinite_time() -> None:
+    sample = read_sample(["never", "5", "Inf", "Never # held", "infinity"], "times.txt")
+    assert (list(sample.times), sample.never) == ([5.0], 4)
+
+
+@pytest.mark.parametrize("line", ["abc", "-1", "nan", "-inf", "1,5", "1 2", "1_0", "\x1b[2J"])
 def test_a_bad_line_is_named(line: str) -> None:
     with pytest.raises(UsageError, match=r"^times.txt, line 2: .* is no time: expected seconds") as caught:
         read_sample(["1", line], "times.txt")

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from worker.cli import ask, operate, quarantine, replay, run_here, schedule, simulate, track
-from worker.cli.output import out, print_error
+from worker.cli.output import bear_any_encoding, out, print_error
 from worker.errors import LeadResolverError, UsageError
 from worker.logs import describe_exception
 
@@ -45,6 +45,7 @@ def take_global_options(
 
 def run(arguments: Sequence[str] | None = None) -> None:
     """Run one command line and exit."""
+    bear_any_encoding()
     sys.exit(run_command(sys.argv[1:] if arguments is None else list(arguments)))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from io import TextIOWrapper
 from typing import Any
 
 from rich.console import Console
@@ -30,7 +31,15 @@ STATE_STYLES = {
 
 def print_json(value: object) -> None:
     """One JSON document on stdout: moments in ISO 8601, money as exact decimal text."""
-    sys.stdout.write(json.dumps(value, default=_to_json, ensure_ascii=False, indent=2) + "\n")
+    is_ascii = out.options.ascii_only
+    sys.stdout.write(json.dumps(value, default=_to_json, ensure_ascii=is_ascii, indent=2) + "\n")
+
+
+def bear_any_encoding() -> None:
+    """What the terminal's encoding has no character for is shown as a question mark, and ends no command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 # Headings that would be wider than what stands under them.

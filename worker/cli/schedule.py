@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,10 +12,10 @@ import typer
 from worker.accounts import check_account_name
 from worker.cli.common import AccountOption, AsJson, command_engine
 from worker.cli.output import out, print_json
-from worker.cli.schedule_page import find_rivals, print_page
+from worker.cli.schedule_page import count_leads, find_rivals, print_page
 from worker.domain.learning.bounds import Bounds
 from worker.domain.learning.distribution import Cost, Distribution
-from worker.domain.learning.samples import learn_times, read_sample
+from worker.domain.learning.samples import Sample, learn_times, read_sample
 from worker.domain.learning.schedule import Plan, make_plan
 from worker.errors import UsageError
 from worker.learning import Learned, read_learned
@@ -25,6 +26,7 @@ from worker.settings import load_settings
 app = typer.Typer()
 
 A_WEEK = 604_800.0
+MOST_AGES = 100_000
 
 TimesOption = Annotated[
     Path | None,
@@ -55,16 +57,33 @@ def schedule(
     as_json: AsJson = False,
 ) -> None:
     """When leads resolve, the poll ages that follow from it, and what they cost beside other backoffs."""
+    bounds = {"--longest-gap-minutes": longest_gap_minutes, "--first-minute-gap-seconds": first_minute_gap_seconds}
+    _check_together(times, account, {"--price": price, "--deadline-hours": deadline_hours, **bounds})
     if times is None:
         _show_learned(None if account is None else check_account_name(account, "the account"), as_json=as_json)
         return
-    distribution, seen = learn_file(times, A_WEEK if deadline_hours is None else deadline_hours * 3600)
+    distribution, sample = learn_file(times, A_WEEK if deadline_hours is None else deadline_hours * 3600)
     longest = None if longest_gap_minutes is None else longest_gap_minutes * 60
+    if longest is not None and distribution.deadline / longest > MOST_AGES:
+        raise UsageError(
+            f"--longest-gap-minutes: {longest_gap_minutes:g} is too short; at most {MOST_AGES:,} polls a lead"
+        )
     plan = make_plan(distribution, check_price(price), Bounds(longest, first_minute_gap_seconds))
     if as_json:
         print_json(describe_plan(plan))
     else:
-        print_page(f"{times}: {seen:,} leads", distribution, plan)
+        seen = len(sample.times) + sample.never
+        does_any_resolve = any(time <= distribution.deadline for time in sample.times)
+        print_page(f"{times}: {count_leads(seen)}", distribution, plan, does_any_resolve=does_any_resolve)
+
+
+def _check_together(times: Path | None, account: str | None, others: Mapping[str, float | None]) -> None:
+    """UsageError for options that would be ignored."""
+    given = [name for name, value in others.items() if value is not None]
+    if times is None and given:
+        raise UsageError(f"{given[0]} goes with --times; what is learned goes by the settings")
+    if times is not None and account is not None:
+        raise UsageError("--times and --account: one of them, a file or what was learned")
 
 
 def check_price(price: float | None) -> float:
@@ -72,17 +91,19 @@ def check_price(price: float | None) -> float:
     if price is None:
         return load_settings().lead_resolver_poll_price_seconds
     if not 0 < price <= 1e9:  # noqa: PLR2004 - thirty years
-        raise UsageError(f"--price: {price:g} is none; expected seconds of waiting, more than 0")
+        raise UsageError(f"--price: {price:g} is none; expected seconds of waiting, more than 0 and at most 1e9")
     return price
 
 
-def learn_file(path: Path, deadline: float) -> tuple[Distribution, int]:
-    """The distribution behind a file of resolution times, and how many leads are in it."""
+def learn_file(path: Path, deadline: float) -> tuple[Distribution, Sample]:
+    """The distribution behind a file of resolution times, and what the file said."""
     sample = read_sample(_read_text(path).splitlines(), str(path))
-    return learn_times(sample.times, sample.never, deadline), len(sample.times) + sample.never
+    return learn_times(sample.times, sample.never, deadline), sample
 
 
 def _read_text(path: Path) -> str:
+    if path == Path():
+        raise UsageError("--times: names no file")
     try:
         return sys.stdin.buffer.read().decode() if str(path) == "-" else path.read_text(encoding="utf-8")
     except OSError as error:
@@ -117,7 +138,7 @@ def _show_learned(account: str | None, *, as_json: bool) -> None:
 def _title(learned: Learned, price: float) -> str:
     stored = learned.schedule
     dear = f", raised from {price:g} s to keep to the budget" if stored.price_seconds > price else ""
-    return f"{name_schedule(stored)}: {stored.leads:,.0f} leads, {stored.computed_at:%Y-%m-%d %H:%M} UTC{dear}"
+    return f"{name_schedule(stored)}: {count_leads(round(stored.leads))}, {stored.computed_at:%Y-%m-%d %H:%M} UTC{dear}"
 
 
 def _make_plan(learned: Learned) -> Plan:

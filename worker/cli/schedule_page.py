@@ -27,6 +27,7 @@ MARKS = {
     86_400: "1 day",
     604_800: "7 days",
 }
+PLAIN = str.maketrans("▁▂▃▄▅▆▇█─╵║", "..::++##-'|")  # for a terminal without blocks
 MOST_AGES = 12
 
 
@@ -64,22 +65,27 @@ def find_rivals(times: Distribution, price: float) -> Iterator[Rival]:
     yield Rival(f"exponential {best.start:g} s, times {best.factor:g}, cap {say_age(best.cap)}", cost)
 
 
-def print_page(title: str, times: Distribution, plan: Plan) -> None:
-    """The whole page."""
+def print_page(title: str, times: Distribution, plan: Plan, *, does_any_resolve: bool = True) -> None:
+    """The whole page; where no lead resolved, what is expected none the less is not drawn."""
     first = max(0.1, min(1.0, times.find_age(times.resolving / 100)))
     axis = Axis(first, times.deadline, max(40, min(out.width - 2, 100)))
     out.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
     out.print(f"[dim]a poll is worth {plan.price:g} s of waiting[/]\n")
-    for line in draw_distribution(times, axis):
-        out.print(f"[cyan]{line}[/]")
-    out.print(f"[green]{draw_polls(plan.ages, axis)}[/]")
+    for line in draw_distribution(times, axis) if does_any_resolve else ():
+        out.print(f"[cyan]{_fit_terminal(line)}[/]")
+    out.print(f"[green]{_fit_terminal(draw_polls(plan.ages, axis))}[/]")
     out.print(f"[dim]{draw_axis(axis)}[/]\n")
-    out.print(_say_resolving(times))
-    shown = ", ".join(say_age(age) for age in plan.ages[:MOST_AGES])
+    out.print(_say_resolving(times) if does_any_resolve else f"none resolves within {say_age(times.deadline)}")
+    # Those that read the same are said once.
+    shown = ", ".join(dict.fromkeys(say_age(age) for age in plan.ages[:MOST_AGES]))
     more = f" … {len(plan.ages)} in all, the last at {say_age(plan.ages[-1])}" if len(plan.ages) > MOST_AGES else ""
     out.print(f"polls at {shown}{more}\n")
     rivals = [Rival("learned", plan.cost), *find_rivals(times, plan.price)]
     print_table([_describe_rival(rival, plan) for rival in rivals], ["schedule", "polls", "waiting", "cost", "ratio"])
+
+
+def _fit_terminal(drawn: str) -> str:
+    return drawn.translate(PLAIN) if out.options.ascii_only else drawn
 
 
 def draw_distribution(times: Distribution, axis: Axis) -> Iterator[str]:
@@ -113,11 +119,17 @@ def draw_axis(axis: Axis) -> str:
 
 
 def say_age(seconds: float) -> str:
-    """An age in the unit that fits: 4.2 s, 90 s, 12 min, 3.5 h, 7 days."""
+    """An age in the unit that fits: 4.2 s, 90 s, 12 min, 3.5 h, 7 days, 3,650 days."""
     for limit, unit, name in ((100, 1, "s"), (6000, 60, "min"), (172_800, 3600, "h")):
         if seconds < limit:
             return f"{seconds / unit:.3g} {name}"
-    return f"{seconds / 86_400:.3g} days"
+    days = seconds / 86_400
+    return f"{days:.3g} days" if days < 1000 else f"{days:,.0f} days"  # noqa: PLR2004 - where digits become powers
+
+
+def count_leads(number: int) -> str:
+    """1 lead, 2,000 leads."""
+    return f"{number:,} lead{'s' if number != 1 else ''}"
 
 
 def _say_resolving(times: Distribution) -> str:
@@ -125,7 +137,8 @@ def _say_resolving(times: Distribution) -> str:
     ages = [times.find_age(share * part) for part in (0.5, 0.9, 0.99)]
     half, most, nearly = (say_age(age) for age in ages)
     never = f"; {1 - share:.1%} never" if share < 0.9995 else ""  # noqa: PLR2004 - 0.1 % when rounded
-    return f"half resolve within {half}, 90 % within {most}, 99 % within {nearly}{never}"
+    whose = "of those that resolve, half do" if never else "half resolve"
+    return f"{whose} within {half}, 90 % within {most}, 99 % within {nearly}{never}"
 
 
 def _describe_rival(rival: Rival, plan: Plan) -> dict[str, object]:

@@ -13,11 +13,18 @@ from worker.accounts import load_accounts
 from worker.cli.common import AccountOption, AsJson, command_engine
 from worker.cli.output import out, print_json, print_table
 from worker.cli.schedule import DeadlineOption, PriceOption, TimesOption, check_price, learn_file
-from worker.cli.schedule_page import say_age
+from worker.cli.schedule_page import count_leads, say_age
 from worker.domain.backoff import DEFAULT_SCHEDULE
 from worker.domain.learning.bounds import Bounds
 from worker.domain.learning.distribution import Distribution
-from worker.domain.learning.schedule import LearnedSchedule, count_affordable_polls, make_ages, make_plan_within
+from worker.domain.learning.schedule import (
+    BUDGET_SHARE,
+    LearnedSchedule,
+    Plan,
+    count_affordable_polls,
+    make_ages,
+    make_plan_within,
+)
 from worker.domain.learning.simulation import Load, Outcome, guess_times, simulate
 from worker.errors import NotFoundError, UsageError
 from worker.learning import read_learned
@@ -28,6 +35,7 @@ from worker.settings import MOST_REQUESTS_PER_SECOND, Settings, load_settings
 app = typer.Typer()
 
 MOST_LEADS = 500_000
+LONGEST_OUTAGE = 3650 * 86_400
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _OUTAGE = re.compile(r"(?:([0-9.]{1,9})([smhd])\+)?([0-9.]{1,9})([smhd])", re.ASCII)
 
@@ -62,7 +70,8 @@ def simulate_load(
     distribution = _find_times(times, account, deadline)
     bounds = Bounds(settings.longest_gap.total_seconds(), settings.lead_resolver_first_minute_gap_seconds)
     affordable = count_affordable_polls(*budget, leads_per_day)
-    plan = make_plan_within(distribution, check_price(price), affordable, bounds)
+    wanted = check_price(price)
+    plan = make_plan_within(distribution, wanted, affordable, bounds)
     learned = LearnedSchedule(make_ages(plan.ages), settings.longest_gap, "learned")
     outcomes = {
         "learned": simulate(distribution, lambda n: learned if n % EXPLORED else DEFAULT_SCHEDULE, load, seed),
@@ -71,7 +80,14 @@ def simulate_load(
     if as_json:
         print_json({"price_seconds": plan.price, **{name: _describe(each) for name, each in outcomes.items()}})
     else:
-        _print_outcomes(outcomes, load, plan.price)
+        _print_outcomes(outcomes, load, say_price(plan, wanted, affordable / BUDGET_SHARE))
+
+
+def say_price(plan: Plan, wanted: float, most_polls: float) -> str:
+    """What a poll is worth, and whether the budget bears as many a lead as follow from that."""
+    raised = f", raised from {wanted:g} s to keep to the budget" if plan.price > wanted else ""
+    short = f"; the budget bears {most_polls:.2g} polls a lead, and {plan.cost.polls:.2g} are needed: leads pile up"
+    return f"a poll is worth {plan.price:g} s of waiting{raised}{short if plan.cost.polls > most_polls else ''}"
 
 
 def parse_outage(said: str | None, days: float) -> tuple[float, float] | None:
@@ -84,10 +100,10 @@ def parse_outage(said: str | None, days: float) -> tuple[float, float] | None:
         start = float(matched[1]) * _UNITS[matched[2]] if matched and matched[1] else (days * 86_400 - length) / 2
     except ValueError:
         length = start = 0.0
-    if length <= 0 or start >= days * 86_400:
+    if not 0 < length <= LONGEST_OUTAGE or start >= days * 86_400:
         raise UsageError(
             f"--outage: {said[:40]!r} is none; expected a length such as 2h, or start and length: 6h+2h; "
-            f"it begins within the {days:g} days simulated"
+            f"it begins within the {days:g} days simulated and is over after ten years"
         )
     return max(start, 0.0), max(start, 0.0) + length
 
@@ -122,18 +138,20 @@ def _average_wait(outcome: Outcome) -> float:
     return outcome.wait_seconds / max(outcome.resolved, 1)
 
 
-def _print_outcomes(outcomes: dict[str, Outcome], load: Load, price: float) -> None:
-    out.print(f"[bold]{load.leads_per_day:,.0f} leads a day for {load.days:g} day{'s' if load.days != 1 else ''}[/]")
+def _print_outcomes(outcomes: dict[str, Outcome], load: Load, price: str) -> None:
+    out.print(
+        f"[bold]{count_leads(round(load.leads_per_day))} a day for {load.days:g} day{'s' if load.days != 1 else ''}[/]"
+    )
     a_day = "" if load.requests_per_day is None else f" and {load.requests_per_day:,} a day"
     budget = f"{load.requests_per_second:g} requests a second{a_day}"
-    out.print(f"[dim]{budget}, a poll is worth {price:g} s of waiting[/]\n")
+    out.print(f"[dim]{budget}, {price}[/]\n")
     told = {name: _tell(outcome) for name, outcome in outcomes.items()}
     rows = [{"": line, **{name: each[line] for name, each in told.items()}} for line in told["learned"]]
     print_table(rows, list(rows[0]))
 
 
 def _tell(outcome: Outcome) -> dict[str, object]:
-    caught_up = outcome.catch_up_seconds
+    caught_up, late = outcome.catch_up_seconds, say_age(outcome.longest_lateness_seconds)
     return {
         "leads": f"{outcome.leads:,}",
         "given up at the deadline": f"{outcome.given_up:,}",
@@ -141,6 +159,6 @@ def _tell(outcome: Outcome) -> dict[str, object]:
         "polls a lead": f"{outcome.polls / max(outcome.leads, 1):.2f}",
         "share of the budget": f"{outcome.busy_share:.1%}",
         "waiting, on average": say_age(_average_wait(outcome)),
-        "backlog at its worst": f"{outcome.most_overdue:,} leads, {say_age(outcome.longest_lateness_seconds)} late",
+        "backlog at its worst": f"{count_leads(outcome.most_overdue)}, {late} late",
         "caught up after the outage": "-" if caught_up is None else f"in {say_age(caught_up)}",
     }

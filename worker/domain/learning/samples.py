@@ -14,6 +14,7 @@ from worker.domain.learning.estimate import Observed, estimate
 from worker.errors import UsageError
 
 NEVER = "never"
+INFINITE = {NEVER, "inf", "+inf", "infinity"}
 GRAINS = (1.0, 0.1, 0.01, 0.001)
 FEWEST_ON_A_LATTICE = 20
 COARSE, LONG_GAP = 0.1, 10.0  # seconds, and steps: where rounding may cost much
@@ -35,7 +36,7 @@ def read_sample(lines: Iterable[str], name: str) -> Sample:
     times, never = [], 0
     for number, line in enumerate(lines, start=1):
         said = line.partition("#")[0].strip().removeprefix("\ufeff").strip()
-        if said.lower() == NEVER:
+        if said.lower() in INFINITE:
             never += 1
         elif said:
             times.append(_read_time(said, f"{name}, line {number}"))
