@@ -131,5 +131,14 @@ def test_leads_that_never_resolve_are_counted_as_such() -> None:
     assert times.resolving == pytest.approx(0.9, abs=0.01)
 
 
+def test_no_weight_is_less_than_nothing_however_steeply_they_fade() -> None:
+    ended = dict.fromkeys(range(1000, 12_000, 500), 100.0)
+    for age in range(10_000, 600_000, 10_000):
+        still_open = [OpenLeads(400, 6000, age, 0), OpenLeads(600, 300_000, 1e6, 7e6)]
+        observed, never = list_observed(Histogram(ended), still_open, 5000, WEEK)
+        assert min(each.weight for each in observed) >= 0
+        assert never >= 0
+
+
 def test_nothing_observed_is_nothing_known() -> None:
     assert list_observed(Histogram(), [], 5000, WEEK) == ([], 0.0)

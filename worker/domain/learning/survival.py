@@ -63,8 +63,8 @@ def _limit_product(resolved: Bins, lost: Bins, last: int) -> tuple[Bins, float]:
     for number in numbers:
         if number < last and number in resolved:
             shares[number] = left * resolved[number] / known[number]
-            left -= shares[number]
-    return shares, max(left, 0.0)
+            left = max(0.0, left - shares[number])
+    return shares, left
 
 
 def _trace_fading(still_open: Iterable[OpenLeads], half_life: float) -> Callable[[float], float]:
