@@ -128,7 +128,7 @@ def test_who_goes_on_after_a_lane_need_not_know_what_left_of_it(handshakes: list
     lanes = make_lane(*(100 + gap * n for n in range(count)), gap=gap)
     came = list_arrivals(lanes, handshakes, 100.0)
     next_moment = max(100 + gap * count, *came)  # the next to be reserved, once the last one was answered
-    first = max(next_moment, lanes.look_at(1).overrun or 0.0)
+    first = max(next_moment, lanes.find_overrun(1) or 0.0)
     came += [first + gap * n for n in range(2 * budget)]
     a_second = 1 - 1e-9  # sums are rounded
     assert all(sum(start <= at < start + a_second for at in came) <= budget for start in came)

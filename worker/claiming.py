@@ -115,7 +115,7 @@ class Claimer:
 
     def keep_distance(self, lane: Lane) -> None:
         """Before the lane's last claim is settled: if its last request left late, no other may leave soon after it."""
-        free_at = None if lane.batches else self._window.look_at(lane.id).overrun
+        free_at = None if lane.batches else self._window.find_overrun(lane.id)
         if free_at is not None:
             self._try("distance_not_kept", lane, lambda connection: self._keep_distance(connection, lane, free_at))
 
@@ -129,7 +129,7 @@ class Claimer:
 
     def hand_over(self, lane: Lane) -> bool:
         """Nothing more leaves in this lane: another run may ask about its account's leads. False: not yet."""
-        free_at = self._window.look_at(lane.id).overrun
+        free_at = self._window.find_overrun(lane.id)
 
         def do(connection: Connection) -> None:
             if free_at is not None:

@@ -94,7 +94,7 @@ def test_requests_that_waited_for_their_connections_count_from_when_they_were_se
         answered = 0
         while answered < 2:
             answered += len(window.take(60))
-        free_at = window.look_at(1).overrun
+        free_at = window.find_overrun(1)
         assert free_at is not None
         assert free_at > sent_at + 0.4  # the second that they fill together begins there
 

@@ -26,7 +26,7 @@ from worker.settings import load_settings
 app = typer.Typer()
 
 A_WEEK = 604_800.0
-MOST_AGES = 100_000
+MOST_POLLS = 100_000
 
 TimesOption = Annotated[
     Path | None,
@@ -64,9 +64,9 @@ def schedule(
         return
     distribution, sample = learn_file(times, A_WEEK if deadline_hours is None else deadline_hours * 3600)
     longest = None if longest_gap_minutes is None else longest_gap_minutes * 60
-    if longest is not None and distribution.deadline / longest > MOST_AGES:
+    if longest is not None and distribution.deadline / longest > MOST_POLLS:
         raise UsageError(
-            f"--longest-gap-minutes: {longest_gap_minutes:g} is too short; at most {MOST_AGES:,} polls a lead"
+            f"--longest-gap-minutes: {longest_gap_minutes:g} is too short; at most {MOST_POLLS:,} polls a lead"
         )
     plan = make_plan(distribution, check_price(price), Bounds(longest, first_minute_gap_seconds))
     if as_json:

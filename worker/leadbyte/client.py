@@ -104,6 +104,10 @@ class PollWindow:
         """What the lane is like just now."""
         return self._window.look_at(lane)
 
+    def find_overrun(self, lane: int) -> float | None:
+        """From which `time.monotonic()` on others may ask who don't know what left of this lane; None: from now on."""
+        return self._window.find_overrun(lane)
+
     def stop(self, lane: int) -> None:
         """Ask nothing more in this lane; what was not sent comes back as `Silence.UNSENT`."""
         self._window.stop_lane(lane)

@@ -89,6 +89,10 @@ class CurlWindow:
         """See `Window`."""
         return self._lanes.look_at(lane)
 
+    def find_overrun(self, lane: int) -> float | None:
+        """See `Window`."""
+        return self._lanes.find_overrun(lane)
+
     def __len__(self) -> int:
         return len(self._lanes)
 

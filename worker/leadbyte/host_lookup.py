@@ -33,9 +33,10 @@ class HostLookups:
         with self._lock:
             found = self._under_way.get((host, port))
             if found is None:
-                found = self._under_way[host, port] = Future()
+                found = Future()
                 # A daemon: a process does not stay for the sake of a name.
                 threading.Thread(target=self._find, args=(host, port, found), name="host-lookup", daemon=True).start()
+                self._under_way[host, port] = found
             return found
 
     def _find(self, host: str, port: int, found: Future[Addresses]) -> None:

@@ -44,9 +44,9 @@ class _Lane:
 
     def look(self, at_most: int) -> LaneLook:
         is_quiet = not self.waiting and not self.pace.connecting
-        return LaneLook(self.is_stopped, is_quiet, self._find_overrun(), self.answer_seconds, at_most)
+        return LaneLook(self.is_stopped, is_quiet, self.answer_seconds, at_most)
 
-    def _find_overrun(self) -> float | None:
+    def find_overrun(self) -> float | None:
         planned, possible = self.last_moment + self.pace.gap_seconds, self.pace.find_next_turn()
         return possible if possible > planned else None
 
@@ -110,6 +110,10 @@ class Lanes:
     def look_at(self, lane: int) -> LaneLook:
         """See `Window`."""
         return self._lanes[lane].look(self._room.at_most) if lane in self._lanes else GONE
+
+    def find_overrun(self, lane: int) -> float | None:
+        """See `Window`."""
+        return self._lanes[lane].find_overrun() if lane in self._lanes else None
 
     def forget(self, lane: int) -> None:
         """Stop it, and drop it once the last of it has been taken; nothing if it is gone already."""

@@ -9,11 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from http.cookiejar import DefaultCookiePolicy
-from importlib.metadata import version
 from typing import Any
 
-import certifi
 import requests
 import structlog
 from requests.exceptions import ConnectionError as RequestsConnectionError
@@ -23,9 +20,10 @@ from urllib3.response import BaseHTTPResponse
 
 from worker.domain.answers import Answer, Asked, NoAnswer, Silence
 from worker.leadbyte.body import UnusableBody, open_body
-from worker.leadbyte.connections import Line, WatchedAdapter, hold_line
+from worker.leadbyte.connections import Line, hold_line
 from worker.leadbyte.lanes import Lanes
 from worker.leadbyte.room import Room
+from worker.leadbyte.sessions import open_session
 from worker.leadbyte.transport import BODY_CAP, CONNECT_SECONDS, LaneLook, Request, never_stop
 from worker.watchdog import watchdog
 
@@ -117,6 +115,11 @@ class RequestsWindow:
         with self._lock:
             return self._lanes.look_at(lane)
 
+    def find_overrun(self, lane: int) -> float | None:
+        """See `Window`."""
+        with self._lock:
+            return self._lanes.find_overrun(lane)
+
     def __len__(self) -> int:
         with self._lock:
             return len(self._lanes)
@@ -172,7 +175,7 @@ class RequestsWindow:
             self._to_dispatch.notify()
 
     def _ask_over(self, line: Line, request: Request) -> Asked:
-        session = self._sessions.pop() if self._sessions else _open_session()
+        session = self._sessions.pop() if self._sessions else open_session()
         with watchdog.limit(self._timeout_seconds, line.cut) as deadline:
             asked = _ask(session, request, self._timeout_seconds)
         self._sessions.append(session)
@@ -216,30 +219,6 @@ def read_body(response: BaseHTTPResponse) -> bytes:
     while part := response.read1(_PART, decode_content=False):
         body.feed(part)
     return body.finish()
-
-
-class _Session(requests.Session):
-    def get_redirect_target(self, _response: requests.Response) -> None:
-        """None: even told not to follow, requests would read a redirect's body first, to its end and unpacked."""
-
-
-def _open_session() -> requests.Session:
-    session = _Session()
-    session.trust_env = False  # no proxy, no .netrc; looking for them also costs a third of a request
-    session.verify = certifi.where()
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    # Identity: the replies are small, and nothing then has to be unpacked.
-    session.headers.update(
-        {
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "User-Agent": f"lead-resolver/{version('lead-resolver')}",
-        }
-    )
-    adapter = WatchedAdapter(pool_connections=4, pool_maxsize=1, max_retries=0)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    return session
 
 
 def _broke_off(error: RequestsConnectionError) -> bool:

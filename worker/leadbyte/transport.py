@@ -49,14 +49,12 @@ class LaneLook(Struct, frozen=True, gc=False):
     """What a lane of a window is like.
 
     `is_stopped`: nothing more is sent of it, for an answer (`stop_after`) or by `stop_lane`. `is_quiet`: all that was
-    added to it has left, or was given up. `overrun`: the last that left was late, and from this `time.monotonic()` on
-    others may leave; None: it was in time. `answer_seconds`: how long its last few answers took from when they were
+    added to it has left, or was given up. `answer_seconds`: how long its last few answers took from when they were
     asked for, the slower ones; inf: not known. `at_most`: so many of all lanes together may be under way just now.
     """
 
     is_stopped: bool = True
     is_quiet: bool = True
-    overrun: float | None = None
     answer_seconds: float = math.inf
     at_most: float = math.inf
 
@@ -93,6 +91,12 @@ class Window(Protocol):
 
     def look_at(self, lane: int) -> LaneLook:
         """What the lane is like just now; of one that is gone, or never was, GONE."""
+
+    def find_overrun(self, lane: int) -> float | None:
+        """From which `time.monotonic()` on others may leave who don't know what left of this lane, or came late.
+
+        None: they need not know, it was all in time. Inf while a request waits for its connection.
+        """
 
     def __len__(self) -> int:
         """Requests added and not yet taken."""

@@ -82,9 +82,8 @@ def simulate(times: Distribution, choose_schedule: Choose, load: Load, seed: int
         now += 1 / load.requests_per_second
     _note_idle(outcome, now, inf, load)
     bearable = count_requests_a_day(load.requests_per_second, load.requests_per_day) * load.days
-    outcome.busy_share = min(
-        1.0, outcome.polls_in_time / bearable
-    )  # the last request of a day may begin before its end
+    # At most all of it: the last request may begin at the very end.
+    outcome.busy_share = min(1.0, outcome.polls_in_time / bearable)
     return outcome
 
 
