@@ -144,6 +144,15 @@ def test_a_connection_that_is_made_in_vain_holds_up_nothing_afterwards() -> None
     assert list_departures(lanes, 101.5, 102) == [101.5]
 
 
+def test_nobody_goes_on_while_a_request_waits_for_its_connection() -> None:
+    lanes = make_lane(100.0, gap=0.1)
+    list(lanes.let_out(100))
+    lanes.note_connecting(1, 100.0)
+    assert lanes.find_overrun(1) == math.inf
+    lanes.note_sent(1, 100.3)
+    assert lanes.find_overrun(1) == pytest.approx(100.3)  # ten more fit into the second that begins there
+
+
 def test_requests_that_were_held_up_come_back_to_their_moments() -> None:
     lanes = make_lane(*(100 + 0.1 * n for n in range(200)), gap=0.1)
     list(lanes.let_out(100.0))

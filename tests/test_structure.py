@@ -69,11 +69,15 @@ def test_the_broker_url_that_flower_shows_hides_the_password(celery_app: Celery)
 
 
 @pytest.mark.usefixtures("celery_app")
-@pytest.mark.parametrize(("wanted", "cores", "processes"), [(0, 8, 8), (0, 1, 2), (1, 8, 1), (3, 2, 3)])
+@pytest.mark.parametrize(("wanted", "cores", "processes"), [(0, 4, 4), (0, 1, 2), (0, 64, 8), (1, 8, 1), (64, 2, 64)])
 def test_a_worker_has_a_process_a_core_unless_others_are_wanted(wanted: int, cores: int, processes: int) -> None:
     from worker.celery_app import choose_processes
 
     assert choose_processes(wanted, cores) == processes
+
+
+def test_celery_starts_as_many_processes_as_that(celery_app: Celery) -> None:
+    assert 2 <= celery_app.conf.worker_concurrency <= 8  # unless WORKER_PROCESSES is set, and here it is not
 
 
 @pytest.mark.parametrize("name", PROCESSES)

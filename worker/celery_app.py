@@ -23,7 +23,7 @@ from worker.errors import SettingsError
 from worker.logs import set_up_logging
 from worker.settings import load_settings
 
-LEAST_PROCESSES = 2
+LEAST_PROCESSES, MOST_PROCESSES = 2, 8
 COLLECT_AFTER = 50_000  # objects made and not freed; Python's default is 700
 
 QUEUES = ("schedule", "polling", "results", "intake", "quarantine")
@@ -42,16 +42,17 @@ ROUTES = {
 
 
 def _count_cores() -> int:
-    """Those that this process may use; a container's quota of CPU time is not among what the kernel tells."""
+    """Those that this process may use, whatever a container's quota of CPU time is."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def choose_processes(wanted: int, cores: int) -> int:
     """One a core unless others are wanted: two that share one only wait for each other.
 
-    Two at least: while one waits for the last answers of a turn, or persists, another goes on asking.
+    Two at least: while one waits for the last answers of a turn, or persists, another goes on asking. Eight at most:
+    each has up to five connections, of the hundred that Postgres has for all, and 150 MB.
     """
-    return wanted or max(LEAST_PROCESSES, cores)
+    return wanted or min(max(LEAST_PROCESSES, cores), MOST_PROCESSES)
 
 
 def _make_app() -> Celery:

@@ -27,6 +27,7 @@ from worker.store.schedules import (
     StoredSchedule,
     Whose,
     count_leads_of_a_day,
+    find_rate,
     list_open,
     list_scheduled,
     name_accounts,
@@ -108,21 +109,29 @@ class _Estimates:
     def __init__(self, settings: Learning) -> None:
         self.settings = settings
         self._never: dict[int, float] = {}  # of an account's leads, the share that never resolves
+        self._fading: dict[int, float] = {}  # half-lives a second
 
     def estimate(self, connection: Connection, whose: Whose, histogram: Histogram, now: datetime) -> Distribution:
         """The distribution behind this one."""
         account, is_campaign = whose[0], whose[1] != WHOLE_ACCOUNT
         # Of an open lead the campaign is seldom told, so only the account knows its open ones.
         still_open = [] if is_campaign else list_open(connection, account, now)
-        observed, never = list_observed(histogram, still_open, self.settings.half_life_leads, self.settings.deadline)
+        fading = self._find_fading(connection, account, now)
+        observed, never = list_observed(histogram, still_open, fading, self.settings.deadline)
         resolved = sum(each.weight for each in observed)
         if is_campaign:
-            # Its leads that never resolve are open and unknown until the deadline: until then, as many as elsewhere.
+            # Its leads that never resolve are open, and unknown, until the deadline: as many as elsewhere, or more.
             share = min(self._never.get(account, 0.0), MOST_NEVER)
             never = max(never, resolved * share / (1 - share))
         else:
             self._never[account] = never / max(never + resolved, 1e-9)
         return estimate(observed, never, self.settings.deadline)
+
+    def _find_fading(self, connection: Connection, account: int, now: datetime) -> float:
+        if account not in self._fading:
+            rate = find_rate(connection, account, now, self.settings.deadline)
+            self._fading[account] = rate / self.settings.half_life_leads
+        return self._fading[account]
 
 
 def _count_affordable_polls(connection: Connection, account_id: int, account: Account | None, now: datetime) -> float:

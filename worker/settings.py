@@ -83,7 +83,7 @@ class Settings(BaseSettings):
         60.0, gt=0, le=10_080, description="how long an acknowledged action is followed before it is reported"
     )
     lead_resolver_batch_size: int = Field(2_000, ge=1, le=5_000, description="leads a claim takes at most")
-    worker_processes: int = Field(0, ge=0, le=256, description="processes of one worker; 0: one a core, two at least")
+    worker_processes: int = Field(0, ge=0, le=256, description="processes of one worker; 0: one a core, 2 to 8")
     lead_resolver_transport: Literal["auto", "curl", "requests"] = Field(
         "auto", description="HTTP by libcurl (needs pycurl) or requests; auto: curl where it is installed"
     )

@@ -107,7 +107,7 @@ def poll() -> str:
     if total.journalled:
         hint(persist)
     if turn.leaves_work():
-        hint(poll)  # nobody else has permits for it
+        hint(poll)  # what was ours nobody else has permits for
     return (
         f"polled:{total.polled} final:{total.final} waiting:{total.waiting} "
         f"failed:{total.failed} abandoned:{total.abandoned}"

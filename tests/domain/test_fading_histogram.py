@@ -88,7 +88,7 @@ def test_intervals_alone_give_the_distribution_back() -> None:
     for seed in range(20):
         gaps = [bisect_left(polls, lead.open_age) for lead in draw(60, 200, seed)]
         histogram = add_leads(histogram, [Seen(polls[at - 1], polls[at]) for at in gaps], kept=0.95)
-    times = estimate(*list_observed(histogram, [], 5000, WEEK), WEEK)
+    times = estimate(*list_observed(histogram, [], 0, WEEK), WEEK)
     assert times.look_up(35)[0] == pytest.approx(1 - 2.718 ** (-35 / 60), abs=0.03)
     assert times.look_up(155)[0] == pytest.approx(1 - 2.718 ** (-155 / 60), abs=0.03)
 
@@ -102,11 +102,11 @@ def test_leads_still_open_count_for_those_that_were_open_at_their_age() -> None:
         if age <= watched:
             resolved.append(Seen(age, age))
         else:
-            still_open.append(OpenLeads(1, watched, watched, 0))
+            still_open.append(OpenLeads(1, watched, watched))
     histogram = add_leads(Histogram(), resolved, kept=1)
-    times = estimate(*list_observed(histogram, still_open, 5000, WEEK), WEEK)
+    times = estimate(*list_observed(histogram, still_open, 0, WEEK), WEEK)
     assert times.look_up(60)[0] == pytest.approx(1 - 1 / 2.718, abs=0.03)
-    without_them = estimate(*list_observed(histogram, [], 5000, WEEK), WEEK)
+    without_them = estimate(*list_observed(histogram, [], 0, WEEK), WEEK)
     assert without_them.look_up(60)[0] > 0.75
 
 
@@ -119,25 +119,34 @@ def test_the_open_leads_of_a_week_do_not_outweigh_what_the_histogram_has_not_for
         histogram = add_leads(histogram, ended, kept=0.5 ** (1000 / 5000))
     ages = [86_400 * number / a_day for number in range(7 * a_day)]
     under_way = [age for age in ages if chance.random() < 0.1 or age < chance.expovariate(1 / 600)]
-    still_open = [OpenLeads(1, age, age, a_day * age / 86_400) for age in under_way]
-    observed, left = list_observed(histogram, still_open, 5000, WEEK)
+    still_open = [OpenLeads(1, age, age) for age in under_way]
+    observed, left = list_observed(histogram, still_open, a_day / 86_400 / 5000, WEEK)
     assert left / (left + sum(each.weight for each in observed)) == pytest.approx(0.1, abs=0.015)
+
+
+def test_an_import_of_many_leads_says_nothing_of_those_that_are_older() -> None:
+    histogram = Histogram()
+    for seed in range(25):
+        histogram = add_leads(histogram, draw(600, 1000, seed), kept=0.5 ** (1000 / 5000))
+    just_imported = [OpenLeads(50_000, 1, 300)]
+    times = estimate(*list_observed(histogram, just_imported, 60_000 / WEEK / 5000, WEEK), WEEK)
+    assert times.find_age(times.resolving / 2) == pytest.approx(600 * 0.693, rel=0.1)
 
 
 def test_leads_that_never_resolve_are_counted_as_such() -> None:
     leads = [*draw(60, 900), *(Seen(WEEK, None) for _ in range(100))]
-    times = estimate(*list_observed(add_leads(Histogram(), leads, kept=1), [], 5000, WEEK), WEEK)
+    times = estimate(*list_observed(add_leads(Histogram(), leads, kept=1), [], 0, WEEK), WEEK)
     assert times.resolving == pytest.approx(0.9, abs=0.01)
 
 
 def test_no_weight_is_less_than_nothing_however_steeply_they_fade() -> None:
     ended = dict.fromkeys(range(1000, 12_000, 500), 100.0)
     for age in range(10_000, 600_000, 10_000):
-        still_open = [OpenLeads(400, 6000, age, 0), OpenLeads(600, 300_000, 1e6, 7e6)]
-        observed, never = list_observed(Histogram(ended), still_open, 5000, WEEK)
+        still_open = [OpenLeads(400, 6000, age), OpenLeads(600, 300_000, 1e6)]
+        observed, never = list_observed(Histogram(ended), still_open, 0.01, WEEK)
         assert min(each.weight for each in observed) >= 0
         assert never >= 0
 
 
 def test_nothing_observed_is_nothing_known() -> None:
-    assert list_observed(Histogram(), [], 5000, WEEK) == ([], 0.0)
+    assert list_observed(Histogram(), [], 0, WEEK) == ([], 0.0)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.leadbyte.raw_server import JSON_OK, Conversation, encode, serve
 from worker.domain.answers import Answer, Asked, NoAnswer, Silence
-from worker.leadbyte import curl_exchange, requests_transport
+from worker.leadbyte import curl_exchange, host_lookup, requests_transport
 from worker.leadbyte.requests_transport import RequestsTransport
 from worker.leadbyte.transport import Request, Transport, fetch_many
 
@@ -147,11 +147,11 @@ def hanging_lookups(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     is_over.set()
 
 
-# libcurl looks up in a thread of its own, too, through its own getaddrinfo, which no test can hold up.
+# libcurl looks up by itself, where no test can hold it up from within Python.
 @pytest.mark.parametrize("transport", [RequestsTransport], indirect=True)
 def test_a_host_that_is_never_found_is_given_up_at_the_deadline(fetch: Fetch, hanging_lookups: list[str]) -> None:
-    assert fetch_in_time(fetch, "http://hangs.invalid/") == _LATE
-    assert hanging_lookups == ["hangs.invalid"]
+    assert fetch_in_time(fetch, "http://hangs-0.invalid/") == _LATE
+    assert hanging_lookups == ["hangs-0.invalid"]
 
 
 @pytest.mark.parametrize("transport", [RequestsTransport], indirect=True)
@@ -159,7 +159,7 @@ def test_a_host_that_is_never_found_is_a_failed_connection_before_the_deadline(
     fetch: Fetch, hanging_lookups: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit_connecting(monkeypatch, 0.2)
-    assert fetch("http://hangs.invalid/") == NoAnswer(Silence.CONNECTION)
+    assert fetch("http://hangs-1.invalid/") == NoAnswer(Silence.CONNECTION)
     assert hanging_lookups
 
 
@@ -167,7 +167,17 @@ def test_a_host_that_is_never_found_is_a_failed_connection_before_the_deadline(
 def test_a_lookup_that_hangs_is_waited_for_by_all_and_not_repeated(
     transport: Transport, hanging_lookups: list[str]
 ) -> None:
-    requests = [Request(number, "http://hangs.invalid/") for number in range(20)]
+    requests = [Request(number, "http://hangs-2.invalid/") for number in range(20)]
     asked = dict(fetch_many(transport, requests, parallel=5, timeout_seconds=_DEADLINE_SECONDS))
     assert asked == dict.fromkeys(range(20), _LATE)
-    assert hanging_lookups == ["hangs.invalid"]
+    assert hanging_lookups == ["hangs-2.invalid"]
+
+
+@pytest.mark.parametrize("transport", [RequestsTransport], indirect=True)
+def test_a_lookup_that_is_stuck_is_not_waited_for_for_ever(
+    transport: Transport, hanging_lookups: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_lookup, "STUCK_AFTER_SECONDS", -1.0)
+    requests = [Request(number, "http://stuck.invalid/") for number in range(3)]
+    assert len(list(fetch_many(transport, requests, parallel=1, timeout_seconds=_DEADLINE_SECONDS))) == 3
+    assert hanging_lookups == ["stuck.invalid"] * 3

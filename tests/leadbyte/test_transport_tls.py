@@ -127,6 +127,23 @@ def test_a_lane_is_not_quiet_while_one_that_left_with_an_answer_has_no_connectio
         tls.let_go.set()
 
 
+@pytest.mark.usefixtures("trusted")
+def test_a_lane_is_not_quiet_while_one_that_left_at_the_end_of_a_take_has_no_connection(
+    transport: Transport, tmp_path: Path
+) -> None:
+    tls = HeldUp(load_context(tmp_path, FITTING))
+    with (
+        serve(always(encode(JSON_OK)), tls) as server,
+        closing(transport.open_window(timeout_seconds=60.0)) as window,
+    ):
+        for lane in range(20):
+            window.open_lane(lane, 1)
+            window.add(lane, [Request(0, server.url, send_at=time.monotonic() + 0.01)])
+            assert window.take(0.01) == []
+            assert not window.look_at(lane).is_quiet
+        tls.let_go.set()
+
+
 def _list_ended(transport: Transport, url: str, timeout_seconds: float) -> list[Silence]:
     with closing(transport.open_window(timeout_seconds=timeout_seconds)) as window:
         window.open_lane(1, 1)

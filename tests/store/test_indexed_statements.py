@@ -42,7 +42,7 @@ FILL = f"""
 
 RECHECK = {"account": "acme", "now": NOW, "every": timedelta(days=1), "gap": timedelta(seconds=1), "most": 100}
 CLAIM = {"claim": 5, "until": NOW, "account": 1, "now": NOW, "suspects": False, "oldest": 100, "newest": 100}
-LOOK = {"names": ["acme", "other"], "now": NOW, "soon": NOW, "until": NOW + timedelta(minutes=2), "run": 1}
+LOOK = {"names": ["acme", "other"], "now": NOW, "soon": NOW, "far": NOW, "until": NOW + timedelta(minutes=2), "run": 1}
 RESCUE = {"now": NOW, "longest_lease": timedelta(minutes=2), "most_crashes": 3}
 STEP = (NOW, True, False, None, None, "x", True)
 SETTLED = {

@@ -19,6 +19,8 @@ from worker.domain.learning.schedule import LearnedSchedule, make_plan
 from worker.learning import Learning, read_learned, recompute_schedules
 from worker.results import persist_replies
 from worker.schedule_book import EXPLORED, ScheduleBook
+from worker.store.db import read_clock, transaction
+from worker.store.schedules import find_rate
 
 Sql = Callable[..., list[tuple[Any, ...]]]
 WEEK = 7 * 86_400.0
@@ -206,14 +208,28 @@ def test_a_lead_is_known_to_have_been_open_only_until_it_was_last_asked_about(
     assert learn_share(engine, 7200) > 0.99
 
 
-def test_an_open_lead_fades_with_the_leads_submitted_after_it(
+def test_open_leads_fade_at_the_rate_at_which_leads_come_in_the_long_run(
     engine: Engine, observe: Callable[..., None], watch: Callable[..., None], account_id: int, sql: Sql
 ) -> None:
     observe(draw(5, 200, seed=1))
     watch(range(200), last_poll="10 minutes")
-    sql("insert into resolver.leads (account_id, queue_id) select %s, 'later-' || generate_series(10001, 15000)",
-        account_id)  # fmt: skip
+    sql("update resolver.leads set tracked_at = now() - interval '14 days'")
+    sql("update resolver.watches set watched_since = now() - interval '7 days', last_poll_at = now()")
+    sql("insert into resolver.accounts (name) values ('other')")
+    sql("insert into resolver.leads (account_id, queue_id) select %s + n %% 2, 'later-' || 10000 + n"
+        " from generate_series(1, 20000) n", account_id)  # fmt: skip
+    # Half of them are the account's: a week of 14 has seen as many leads as a half-life has.
     assert learn_share(engine, 3600) == pytest.approx(1 / 1.5, abs=0.02)
+
+
+def test_an_import_is_no_rate_at_which_leads_come(
+    engine: Engine, observe: Callable[..., None], watch: Callable[..., None]
+) -> None:
+    observe(draw(5, 200, seed=1))
+    watch(range(5000), last_poll="119 minutes")  # all at once, and asked about a minute later
+    with transaction(engine) as connection:
+        rate = find_rate(connection, 1, read_clock(connection), WEEK)
+    assert rate == pytest.approx(5000 / WEEK, rel=0.05)
 
 
 def test_a_campaigns_leads_never_resolve_as_often_as_its_accounts_until_it_knows_better(

@@ -124,7 +124,7 @@ def say_age(seconds: float) -> str:
         if seconds < limit:
             return f"{seconds / unit:.3g} {name}"
     days = seconds / 86_400
-    return f"{days:.3g} days" if days < 1000 else f"{days:,.0f} days"  # noqa: PLR2004 - where digits become powers
+    return f"{days:.3g} days" if days < 999.5 else f"{days:,.0f} days"  # noqa: PLR2004 - where digits become powers
 
 
 def count_leads(number: int) -> str:

@@ -86,7 +86,7 @@ def simulate_load(
 def say_price(plan: Plan, wanted: float, most_polls: float) -> str:
     """What a poll is worth, and whether the budget bears as many a lead as follow from that."""
     raised = f", raised from {wanted:g} s to keep to the budget" if plan.price > wanted else ""
-    short = f"; the budget bears {most_polls:.2g} polls a lead, and {plan.cost.polls:.2g} are needed: leads pile up"
+    short = f"; the budget bears {most_polls:,.2f} polls a lead, and {plan.cost.polls:,.2f} are needed: leads pile up"
     return f"a poll is worth {plan.price:g} s of waiting{raised}{short if plan.cost.polls > most_polls else ''}"
 
 

@@ -1,8 +1,8 @@
 """Connections that can be cut from outside in any phase, and whose answers count only when they came whole.
 
 urllib3 shows its socket neither during the TLS handshake nor once an answer says `Connection: close`, and http.client
-takes the end of the stream for the end of the headers. Neighbours: `requests_transport` and `acting` (which ask
-over them), `worker.watchdog` (which cuts).
+takes the end of the stream for the end of the headers. Neighbours: `sessions` and `acting` (which ask over them),
+`host_lookup`, `worker.watchdog` (which cuts).
 """
 
 from __future__ import annotations

@@ -77,8 +77,8 @@ class CurlWindow:
             self._collect()
             self._send()
         if self._ended:
-            # What has found room leaves before the caller is busy with these.
-            self._send()
+            self._send()  # what has found room leaves before the caller is busy with these
+        if self._started:
             self._loop.send()
             self._note_connections()
         taken, self._ended = self._ended, []

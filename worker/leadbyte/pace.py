@@ -57,8 +57,11 @@ class Pace:
     def find_next_turn(self) -> float:
         """From when on others may leave, one every `gap_seconds`, who know nothing of those that have left.
 
-        By then each second that they begin to fill has room for them, with those that left before.
+        By then each second that they begin to fill has room for them, with those that left before. Inf while one that
+        left waits for its connection.
         """
+        if self.connecting:
+            return math.inf
         turns = [self.find_turn(-math.inf)]
         for number, sent_at in enumerate(reversed(self._sent[-self._most :] if self._most else ()), start=1):
             turns.append(sent_at + WINDOW_SECONDS - (self._most - number) * self.gap_seconds)

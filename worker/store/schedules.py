@@ -16,7 +16,7 @@ from worker.domain.learning.survival import OpenLeads
 WHOLE_ACCOUNT = ""  # in place of a campaign
 Whose = tuple[int, str]  # account and campaign
 MOST_TAKEN = 50_000
-NEWEST = 10_000  # leads of all accounts, of which an account's share is told
+PROBES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +49,30 @@ _SAVE_HISTOGRAM = text("""
     on conflict (account_id, campaign_id) do update
     set observed_at = excluded.observed_at, resolved = excluded.resolved, gave_up = excluded.gave_up
 """)
-# How many leads were submitted after one is told by its id, and by how many of the newest are of the account: to count
-# a week's leads, every few minutes for each account, would cost more than all the rest. The last answer said "not yet"
-# unless it was a failure. A lead that is looked at again after its verdict resolved long ago.
+# The last answer said "not yet" unless it was a failure. A lead that is looked at again after its verdict resolved long
+# ago.
 _COUNT_OPEN = text("""
-    with newest as (
-        select max(id) as id, count(*) filter (where account_id = :account)
-            / greatest(max(id) - min(id) + 1, 1)::double precision as share
-        from (select id, account_id from resolver.leads order by id desc limit :newest) l
-    ), watched as (
-        select lead_id, watched_since, case when failure_streak = 0 then last_poll_at else open_until end as open_until
+    with watched as (
+        select watched_since, case when failure_streak = 0 then last_poll_at else open_until end as open_until
         from resolver.watches where account_id = :account and next_poll_at is not null and not is_recheck
     )
     select floor(:fineness * sqrt(extract(epoch from open_until - watched_since)))::int as bin,
-        count(*) as leads, avg(extract(epoch from :now - watched_since)) as ago,
-        avg(greatest(newest.id - lead_id, 0) * newest.share) as since
-    from watched, newest where open_until >= watched_since group by 1
+        count(*) as leads, avg(extract(epoch from :now - watched_since)) as ago
+    from watched where open_until >= watched_since group by 1
+""")
+# From the account's eldest open lead on, by looking at a thousand of the ids since: to count a week's leads, every few
+# minutes for each account, would cost more than all the rest.
+_RATE = text("""
+    with span as (
+        select l.id as first, (select max(id) from resolver.leads) as last, l.tracked_at
+        from resolver.leads l where l.id = (select min(lead_id) from resolver.watches where account_id = :account)
+    ), probes as (
+        select first + n * (last - first) / :probes as id from span, generate_series(1, :probes) n
+    )
+    select (select count(*) from probes join resolver.leads l using (id) where l.account_id = :account)
+        * (last - first)::double precision / :probes
+        / greatest(extract(epoch from :now - tracked_at), :least_seconds) as a_second
+    from span
 """)
 _COUNT_DAY = text("""
     select count(*) from resolver.leads
@@ -114,9 +122,17 @@ def save_histogram(connection: Connection, whose: Whose, histogram: Histogram, n
 
 def list_open(connection: Connection, account_id: int, now: datetime) -> list[OpenLeads]:
     """The account's open leads that were asked about, by bins of the histogram."""
-    values = {"account": account_id, "now": now, "fineness": FINENESS, "newest": NEWEST}
-    rows = connection.execute(_COUNT_OPEN, values)
-    return [OpenLeads(row.leads, bound_bin(row.bin)[0], float(row.ago), float(row.since)) for row in rows]
+    rows = connection.execute(_COUNT_OPEN, {"account": account_id, "now": now, "fineness": FINENESS})
+    return [OpenLeads(row.leads, bound_bin(row.bin)[0], float(row.ago)) for row in rows]
+
+
+def find_rate(connection: Connection, account_id: int, now: datetime, least_seconds: float) -> float:
+    """How many leads of the account come a second, over all the time that its eldest open lead has been here.
+
+    As if that were `least_seconds` where it is less: an import alone says nothing of the long run.
+    """
+    values = {"account": account_id, "now": now, "probes": PROBES, "least_seconds": least_seconds}
+    return float(connection.execute(_RATE, values).scalar() or 0.0)
 
 
 def count_leads_of_a_day(connection: Connection, account_id: int, now: datetime) -> int:
