@@ -153,7 +153,7 @@ def claim_due_leads(
     values = {"account": row.id, "claim": row.claim, "now": now, "until": now + LEASE, "suspects": suspects}
     # The odd one from either end: a small budget claims single leads, and the fresh would starve behind the old.
     oldest = most // 2 + most % 2 * random.getrandbits(1)
-    leads = list(connection.execute(_CLAIM_LEADS, {**values, "oldest": oldest, "newest": most - oldest}))
+    leads = connection.execute(_CLAIM_LEADS, {**values, "oldest": oldest, "newest": most - oldest}).all()
     if not leads:
         return None
     permits = min(slots.permits, len(leads))
