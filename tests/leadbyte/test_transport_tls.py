@@ -125,6 +125,8 @@ def test_a_lane_is_not_quiet_while_one_that_left_with_an_answer_has_no_connectio
             time.sleep(0.01)
         assert not window.look_at(1).is_quiet
         tls.let_go.set()
+        while len(window):  # a server whose client goes away within the handshake leaves a socket open
+            window.take(60)
 
 
 @pytest.mark.usefixtures("trusted")
@@ -142,6 +144,8 @@ def test_a_lane_is_not_quiet_while_one_that_left_at_the_end_of_a_take_has_no_con
             assert window.take(0.01) == []
             assert not window.look_at(lane).is_quiet
         tls.let_go.set()
+        while len(window):
+            window.take(60)
 
 
 def _list_ended(transport: Transport, url: str, timeout_seconds: float) -> list[Silence]:
