@@ -56,7 +56,7 @@ def demo(
 @app.command()
 def up(
     processes: Annotated[
-        int | None, typer.Option(min=1, max=64, help="Worker processes; else WORKER_PROCESSES, or one a core.")
+        int | None, typer.Option(min=1, max=64, help="Worker processes; else as WORKER_PROCESSES says.")
     ] = None,
 ) -> None:
     """Run worker, beat and Flower for real work; embedded servers where DATABASE_URL or REDIS_URL is unset."""

@@ -37,7 +37,12 @@ PriceOption = Annotated[
 ]
 DeadlineOption = Annotated[
     float | None,
-    typer.Option("--deadline-hours", min=0.001, max=87_600, help="When to stop asking.", show_default=False),
+    typer.Option(
+        "--deadline-hours",
+        min=0.001,
+        max=87_600,
+        help="When to stop asking; else after a week (`simulate`: when the worker does).",
+    ),
 ]
 
 

@@ -17,7 +17,7 @@ from worker.store.db import read_clock, transaction
 from worker.store.settling import JournalEntry, Release, journal_replies, release_permits, settle_polls
 
 ACCOUNT = "bench"
-BATCH = 100  # half of a claim's size, so that a thousand leads make several
+BATCH = 100  # so few that a thousand leads make several
 _BUDGET = Budget(requests_per_second=10_000, concurrency=1_000)
 _BODIES = [write_body(record) for record in list_stories()]
 # A step of one batch; each begins where the one before it left off.

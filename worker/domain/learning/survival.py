@@ -43,8 +43,9 @@ def list_observed(
     for each in still_open:
         number = find_bin(each.open_age)
         lost[number] = lost.get(number, 0.0) + each.leads * _keep(each.submitted_ago * fading)
-    shares, never = _limit_product(resolved, lost, find_bin(deadline))
-    known = sum(weight for number, weight in histogram.resolved.items() if number < find_bin(deadline))
+    last = find_bin(deadline)
+    shares, never = _limit_product(resolved, lost, last)
+    known = sum(weight for number, weight in histogram.resolved.items() if number < last)
     scale = known / sum(shares.values()) if shares else histogram.weight
     return [Observed(*bound_bin(number), share * scale) for number, share in shares.items()], never * scale
 
