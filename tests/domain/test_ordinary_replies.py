@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.benchmarks.pipeline.replies import PLACE, list_stories, write_body, write_queued_body
-from worker.domain import ordinary
+from worker.domain import ordinary, ordinary_blocks
 from worker.domain.classify import classify_reply
+from worker.domain.facts import Facts, Named
 from worker.domain.lifecycle import State
 from worker.domain.ordinary import glance_at_reply, read_ordinary
 from worker.domain.queue_id import PATTERN
@@ -78,6 +79,12 @@ def change_all(word: str, steps: list[tuple[str, str, Any]]) -> dict[str, Any]:
     for place, name, value in steps:
         change(verdict, place, name, value)
     return verdict
+
+
+def read_facts(verdict: dict[str, Any]) -> Facts:
+    reading = read_ordinary(QUEUE_ID, 200, json.dumps(verdict))
+    assert reading is not None
+    return reading.facts
 
 
 @given(changes, words, statuses, st.booleans())
@@ -217,3 +224,27 @@ def test_a_refusal_whose_reason_stands_in_info_alone_is_read_with_care(info: Any
     body = json.dumps(verdict)
     assert read_ordinary(QUEUE_ID, 200, body) is None
     assert "is invalid" in str(classify_reply(QUEUE_ID, 200, json.loads(body)).facts.result_reason)
+
+
+def test_a_block_in_the_same_words_is_read_as_what_it_is_wherever_it_stands() -> None:
+    block = {"id": 9, "name": "Nine"}
+    for place in ("campaign", "supplier"):
+        for of in ("record", "response"):
+            verdict = change_all("Approved", [("response", "campaign", "(gone)"), ("response", "supplier", "(gone)")])
+            change(verdict, of, place, block)
+            facts = read_facts(verdict)
+            told = {"campaign": facts.campaign, "supplier": facts.supplier}
+            assert told == {"campaign": None, "supplier": None, place: Named("9", "Nine")}
+            change(verdict, "record" if of == "response" else "response", place, block)
+            assert read_ordinary(QUEUE_ID, 200, json.dumps(verdict)) is None
+
+
+def test_blocks_too_long_to_be_remembered_are_read_all_the_same() -> None:
+    verdict = change_all("Approved", [])
+    row = verdict["records"][0]["response"]["deliveries"][0]
+    verdict["records"][0]["response"]["deliveries"] = [{**row, "id": number} for number in range(2, 102)]
+    remembered = ordinary_blocks._read_joined.cache_info().currsize
+    assert [delivery.key for delivery in read_facts(verdict).deliveries or ()] == [
+        str(number) for number in range(2, 102)
+    ]
+    assert ordinary_blocks._read_joined.cache_info().currsize == remembered

@@ -20,6 +20,7 @@ from worker.domain.recognition import recognise_rows
 LARGEST_TOTAL = Decimal(10) ** 12  # numeric(18, 6) in Postgres
 MOST_KEPT = 500  # buyers or deliveries of one lead over all its replies; more are no answer about one lead
 SOLD = "Sold"
+_NOTHING = Decimal(0)
 NO_SALE = frozenset({"unsold", "returned", "skipped"})  # beside Sold, words seen in LeadByte's pages
 
 
@@ -192,7 +193,7 @@ def derive_facts(facts: Facts, state: State) -> Facts:
     bought = [buyer for buyer in facts.buyers or () if buyer.bought]
     if not bought:
         sold = _derive_sold(facts, state)
-        revenue = Decimal(0) if facts.buyers and sold is False else facts.revenue
+        revenue = _NOTHING if facts.buyers and sold is False else facts.revenue
         return facts if (sold, revenue) == (facts.sold, facts.revenue) else replace(facts, sold=sold, revenue=revenue)
     currencies = {buyer.currency for buyer in bought if buyer.currency}
     # Pounds and dollars have no sum.
@@ -205,7 +206,7 @@ def _add_up(bought: list[Buyer], known: Decimal | None) -> Decimal | None:
     amounts = [buyer.revenue for buyer in bought if buyer.revenue is not None]
     if not amounts:
         return known
-    total = sum(amounts, Decimal(0))
+    total = sum(amounts, _NOTHING)
     return total if abs(total) < LARGEST_TOTAL else known  # a thousand buyers at a billion each: nothing to believe
 
 

@@ -1,5 +1,8 @@
 """The documented shape of an answer, as msgspec decodes it: a field of another name or kind is another shape.
 
+The blocks that a market tells again and again (its campaigns, buyers, deliveries) come as they were written, and are
+decoded by themselves: whoever reads them can remember each by its bytes.
+
 Sources: LeadByte, "API Queue", and its example of an approved lead. Neighbour: `worker.domain.ordinary` reads it.
 """
 
@@ -7,7 +10,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from msgspec import DecodeError, Struct
+from msgspec import DecodeError, Raw, Struct
 from msgspec.json import Decoder
 
 Id = int | str | None
@@ -50,10 +53,10 @@ class NamedRow(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
 class Blocks(Struct, gc=False, forbid_unknown_fields=True, rename="camel"):
     """What the key's settings append, to the record or to its `response` (documented; the places are inferred)."""
 
-    buyers: list[BuyerRow] | None = None
-    deliveries: list[DeliveryRow] | None = None
-    campaign: NamedRow | None = None
-    supplier: NamedRow | None = None
+    buyers: Raw = Raw()
+    deliveries: Raw = Raw()
+    campaign: Raw = Raw()
+    supplier: Raw = Raw()
 
 
 class Response(Blocks, gc=False, forbid_unknown_fields=True, rename="camel"):
@@ -88,6 +91,10 @@ class Envelope(Struct, gc=False, forbid_unknown_fields=True):
 
 
 _DECODER = Decoder(Envelope)
+# Of blocks; DecodeError for one of another shape.
+decode_buyers = Decoder(list[BuyerRow] | None).decode
+decode_deliveries = Decoder(list[DeliveryRow] | None).decode
+decode_named = Decoder(NamedRow | None).decode
 
 
 def decode_ordinary(body: bytes | str) -> Record | None:

@@ -70,7 +70,11 @@ _FIELDS = re.compile(rb"^(retry-after|content-encoding|content-length):([^\n]*)"
 # The whole head of nearly every answer: nothing before or after it, and of what we go by a length at most.
 _OTHER_LINES = rb"(?:(?!(?i:retry-after|content-encoding|content-length):)[^\r\n][^\n]*\n)*"
 _PLAIN_HEAD = re.compile(
-    rb"HTTP/1\.[^\n]*\n" + _OTHER_LINES + rb"(?:(?i:content-length):[^\n]*\n" + _OTHER_LINES + rb")?\r?\n"
+    rb"HTTP/1\.[01] ([2-5][0-9]{2})(?![0-9])[^\n]*\n"
+    + _OTHER_LINES
+    + rb"(?:(?i:content-length):[^\n]*\n"
+    + _OTHER_LINES
+    + rb")?\r?\n"
 )
 
 
@@ -145,12 +149,12 @@ class Exchange:
         is_too_large = error == pycurl.E_WRITE_ERROR and self._size > _RAW_CAP
         if error != _OK and not is_too_large:
             return NoAnswer(self._explain(error))
-        status = self.easy.getinfo(pycurl.RESPONSE_CODE)
         head_as_sent = b"".join(self._head)
-        is_short = len(head_as_sent) <= _LONGEST_REMEMBERED
-        if status >= _FIRST_FINAL and self._size <= BODY_CAP and is_short and _is_plain(head_as_sent):
-            return Answer(status, b"".join(self._body))
-        head = _find_last_head(self._head)
+        if self._size <= BODY_CAP and len(head_as_sent) <= _LONGEST_REMEMBERED:
+            plain_status = _read_plain_status(head_as_sent)
+            if plain_status is not None:
+                return Answer(plain_status, b"".join(self._body))
+        status, head = self.easy.getinfo(pycurl.RESPONSE_CODE), _find_last_head(self._head)
         if status < _FIRST_FINAL or not head:
             return NoAnswer(Silence.BROKEN)
         try:
@@ -168,8 +172,10 @@ class Exchange:
 
 
 @lru_cache(256)  # of answers in the same second, those of one length have the same head
-def _is_plain(head: bytes) -> bool:
-    return _PLAIN_HEAD.fullmatch(head) is not None
+def _read_plain_status(head: bytes) -> int | None:
+    """The status of an answer whose head has nothing that we go by; None if it has, or is none of a final answer."""
+    found = _PLAIN_HEAD.fullmatch(head)
+    return int(found[1]) if found is not None else None
 
 
 def _find_last_head(lines: list[bytes]) -> list[bytes]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import select
-import time
 from collections.abc import Iterator
 from functools import cache
 
@@ -31,14 +30,12 @@ class CurlLoop:
     def __init__(self) -> None:
         self._multi = pycurl.CurlMulti()
         self._poll = select.poll()
-        self._wake_at = math.inf  # when libcurl wants to look at its deadlines
         self._under_way: dict[pycurl.Curl, Exchange] = {}
         self._spare: list[Exchange] = []
         self._opening: list[Exchange] = []
         self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_NOTHING)
         self._multi.setopt(pycurl.M_MAXCONNECTS, _MOST_CONNECTIONS)
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
-        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
 
     def take_spare(self) -> Exchange:
         """An exchange to prepare, and then to `start` or to `put_back`."""
@@ -56,15 +53,14 @@ class CurlLoop:
 
     def run(self, seconds: float) -> None:
         """Send and receive what is possible now; wait up to so long for something to do."""
-        seconds = max(0.0, min(seconds, self._wake_at - time.monotonic()))
-        for descriptor, event in self._poll.poll(math.ceil(seconds * 1000)):
+        wait, deadline = math.ceil(max(0.0, seconds) * 1000), self._multi.timeout()
+        for descriptor, event in self._poll.poll(wait if deadline < 0 else min(wait, deadline)):
             self._multi.socket_action(descriptor, _tell_libcurl(event))
         self.send()
 
     def send(self) -> None:
         """Send what was started, and do what libcurl has put off until now; what has come is left to `run`."""
-        if self._wake_at <= time.monotonic():
-            self._wake_at = math.inf
+        if self._multi.timeout() == 0:
             self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
 
     def take_opening(self) -> list[Exchange]:
@@ -104,9 +100,6 @@ class CurlLoop:
             self._poll.unregister(descriptor)
         else:
             self._poll.register(descriptor, _EVENTS[what])
-
-    def _set_timer(self, milliseconds: int) -> None:
-        self._wake_at = math.inf if milliseconds < 0 else time.monotonic() + milliseconds / 1000
 
 
 @cache  # of the few that there are: made anew each time, it cost as much as the answer's way through `poll`

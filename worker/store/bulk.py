@@ -99,9 +99,9 @@ def _write_texts(columns: Mapping[str, Sequence[Any]]) -> dict[str, str]:
 
 def _join(values: Sequence[Any], end: str, null: str) -> str:
     try:
-        return end + end.join(values)  # most columns have no NULL, and looking for one costs more than joining
+        return end.join(("", *values))  # most columns have no NULL, and looking for one costs more than joining
     except TypeError:
-        return end + end.join([null if value is None else value for value in values])
+        return end.join(("", *(null if value is None else value for value in values)))
 
 
 def _reads_back(written: str, values: Sequence[Any], end: str, null: str) -> bool:
