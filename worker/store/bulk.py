@@ -53,9 +53,16 @@ def execute_many(
 ) -> CursorResult[Any]:
     """Run the statement once for all rows; each row has its values in the order of `columns`.
 
-    Rows that come back are many, too: take them with `all()`, since one by one each costs two or three times as much.
+    Rows that come back are many, too: take them with `fetch_rows`.
     """
     return connection.execute(statement, {**write_columns(columns, rows), **constants})
+
+
+def fetch_rows(result: CursorResult[Any]) -> Sequence[tuple[Any, ...]]:
+    """All rows, as the driver has them: a `Row` around each costs as much as the row, and one by one thrice as much."""
+    rows = result.cursor.fetchall()
+    result.close()
+    return rows
 
 
 def write_columns(columns: Mapping[str, str], rows: Sequence[Sequence[object]]) -> dict[str, str]:

@@ -16,12 +16,13 @@ from operator import itemgetter
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from worker.domain.decide import PolledLead
 from worker.domain.lifecycle import STATES
 from worker.store.accounts import PauseKind
 from worker.store.budget import LOCK_ACCOUNT, TAKE_SLOTS, Budget, find_slots, pause_until_tomorrow
+from worker.store.bulk import fetch_rows
 from worker.store.leases import LEASE
 from worker.store.permits import count_permits
 
@@ -153,7 +154,7 @@ def claim_due_leads(
     values = {"account": row.id, "claim": row.claim, "now": now, "until": now + LEASE, "suspects": suspects}
     # The odd one from either end: a small budget claims single leads, and the fresh would starve behind the old.
     oldest = most // 2 + most % 2 * random.getrandbits(1)
-    leads = connection.execute(_CLAIM_LEADS, {**values, "oldest": oldest, "newest": most - oldest}).all()
+    leads = fetch_rows(connection.execute(_CLAIM_LEADS, {**values, "oldest": oldest, "newest": most - oldest}))
     if not leads:
         return None
     permits = min(slots.permits, len(leads))
@@ -168,7 +169,7 @@ def claim_due_leads(
     return Claim(row.claim, permits, tuple(map(_read_lead, _alternate(leads), waits)), slots.gap, probe_until)
 
 
-def _alternate(rows: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
+def _alternate(rows: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:
     """Those recorded last and those recorded first in turns, from either end by chance; rows come in any order.
 
     What a turn leaves unasked is claimed anew: were the first always of one end, the other would starve where turns are
@@ -178,8 +179,7 @@ def _alternate(rows: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
     return [ordered.popleft() if number % 2 else ordered.pop() for number in range(len(rows))]
 
 
-def _read_lead(row: Sequence[Any], send_after: timedelta | None) -> ClaimedLead:
-    # By place: by name, each column would be looked up.
+def _read_lead(row: tuple[Any, ...], send_after: timedelta | None) -> ClaimedLead:
     lead_id, queue_id, state, since, streak, not_found_since, digest, hurry_since = row
     watch = PolledLead(STATES[state], since, streak, not_found_since, digest, hurry_since is not None)
     return ClaimedLead(lead_id, queue_id, watch, send_after)

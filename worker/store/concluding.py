@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Connection, text
 
 from worker.errors import LeadResolverError
-from worker.store.bulk import execute_many, list_rows, unnest
+from worker.store.bulk import execute_many, fetch_rows, list_rows, unnest
 from worker.store.leads import MOVE_COLUMNS, Move
 
 _ENDED = "lead_id, account_id, watched_since, open_until, last_poll_at, polls, failures, is_recheck, told_digest"
@@ -81,8 +80,7 @@ def conclude_leads(connection: Connection, moves: Sequence[Move], at: datetime) 
     if not moves:
         return {}
     concluded = execute_many(connection, _CONCLUDE, MOVE_COLUMNS, list_rows(MOVE_COLUMNS, moves), at=at)
-    rows: Sequence[Sequence[Any]] = concluded.all()
-    digests = {row[0]: row[1] for row in rows}  # by name, each would be looked up
+    digests: dict[int, int | None] = dict(fetch_rows(concluded))
     if len(digests) < len(moves):
         raise LeadResolverError("leads were moved by somebody else although they are locked; nothing was recorded")
     return digests

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, text
 
 from worker.domain.facts import NOTHING_TOLD, Buyer, Delivery, Facts, Named
 from worker.domain.lifecycle import STATES, State
-from worker.store.bulk import execute_many, upsert, write_values
+from worker.store.bulk import execute_many, fetch_rows, upsert, write_values
 
 Seen = tuple[datetime, datetime]  # first and last
 
@@ -110,7 +110,7 @@ _SAVE_DELIVERIES = upsert("resolver.deliveries", _DELIVERY_COLUMNS, ["lead_id", 
 
 def lock_leads(connection: Connection, lead_ids: Sequence[int]) -> list[KnownLead]:
     """Lock the leads, in one order for everybody, and read all that is recorded of them."""
-    rows = connection.execute(_LOCK_LEADS, {"lead_ids": write_values(lead_ids)}).all()
+    rows = fetch_rows(connection.execute(_LOCK_LEADS, {"lead_ids": write_values(lead_ids)}))
     known = load_facts(connection, lead_ids)
     unknown = (NOTHING_TOLD, 0, False)
     return [

@@ -15,7 +15,7 @@ from msgspec.structs import asdict
 from sqlalchemy import Connection, text
 
 from worker.domain.decide import Step
-from worker.store.bulk import execute_many, list_rows, unnest
+from worker.store.bulk import execute_many, fetch_rows, list_rows, unnest
 from worker.store.claims import Claim
 from worker.store.leases import LEASE
 
@@ -138,7 +138,7 @@ def settle_polls(connection: Connection, claim: Claim, steps: Sequence[tuple[int
         for lead, step in steps
     ]
     settled = execute_many(connection, _SETTLE, _STEP_COLUMNS, rows, claim=claim.id, now=now, lease=LEASE)
-    return set(settled.scalars().all())
+    return {lead_id for (lead_id,) in fetch_rows(settled)}
 
 
 def journal_replies(connection: Connection, claim: Claim, entries: Sequence[JournalEntry]) -> None:

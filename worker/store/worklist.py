@@ -13,7 +13,7 @@ from datetime import datetime
 from msgspec import Struct
 from sqlalchemy import Connection, TextClause, text
 
-from worker.store.bulk import write_values
+from worker.store.bulk import fetch_rows, write_values
 
 MOST_ATTEMPTS = 3
 
@@ -92,7 +92,8 @@ def attempt_replies(connection: Connection, limit: int, *, suspects: bool = Fals
 
     One that was cut short MOST_ATTEMPTS times is parked instead, and its lead with it.
     """
-    rows = connection.execute(_ATTEMPT, {"limit": limit, "suspects": suspects, "most_attempts": MOST_ATTEMPTS}).all()
+    values = {"limit": limit, "suspects": suspects, "most_attempts": MOST_ATTEMPTS}
+    rows = fetch_rows(connection.execute(_ATTEMPT, values))
     parked = [reply_id for reply_id, _, because in rows if because is not None]
     if parked:
         why = f"parked: persisting a reply was cut short {MOST_ATTEMPTS} times in a row; `redrive` tries again"
@@ -123,4 +124,4 @@ def read_journal(connection: Connection, lead_ids: Sequence[int]) -> list[Journa
 
 
 def _read_replies(connection: Connection, statement: TextClause, values: Mapping[str, object]) -> list[JournalledReply]:
-    return [JournalledReply(*row) for row in connection.execute(statement, values).all()]
+    return [JournalledReply(*row) for row in fetch_rows(connection.execute(statement, values))]
