@@ -18,13 +18,13 @@ from sqlalchemy import Connection
 from worker.accounts import Account
 from worker.asking import Batch
 from worker.clock import read_sleepless
-from worker.errors import LeadResolverError
+from worker.errors import DatabaseContended, LeadResolverError
 from worker.lane import Lane
 from worker.leadbyte.client import PollWindow
 from worker.leadbyte.pace import WINDOW_SECONDS
 from worker.permits import PermitKeeper
 from worker.poller import Poller
-from worker.reserving import AFTER_A_FAULT_SECONDS, find_budget
+from worker.reserving import AFTER_A_FAULT_SECONDS, CONTENDED_AGAIN_SECONDS, find_budget
 from worker.store.claimable import list_with_due_leads
 from worker.store.claims import Claimant, claim_due_leads
 from worker.store.db import read_clock, transaction
@@ -87,18 +87,22 @@ class Claimer:
         self._claimable.add(account.name)
 
     def claim(self, lane: Lane, *, suspects: bool = False) -> Batch | None:
-        """Due leads of the lane's account, for this lane; None if there are none for us."""
+        """Due leads of the lane's account, for this lane; None if there are none for us, or somebody has locked it."""
         account, began_at = lane.account, read_sleepless()
         self._again_at[account.name] = time.monotonic() + CLAIM_AGAIN_SECONDS
         self._claimable.discard(account.name)
         run = None if suspects else self._run
         claimant = Claimant(run, lane.count_permits(), lane.count_spare_room(), self._keeper.lease)
         size = self._poller.batch_size
-        with transaction(self._poller.engine) as connection:
-            now, read_at = read_clock(connection), time.monotonic()
-            claim = claim_due_leads(
-                connection, account.name, find_budget(account), now, size, claimant, suspects=suspects
-            )
+        try:
+            with transaction(self._poller.engine) as connection:
+                now, read_at = read_clock(connection), time.monotonic()
+                claim = claim_due_leads(
+                    connection, account.name, find_budget(account), now, size, claimant, suspects=suspects
+                )
+        except DatabaseContended:
+            self._again_at[account.name] = time.monotonic() + CONTENDED_AGAIN_SECONDS
+            return None
         if claim is None:
             return None
         self._again_at[account.name] = 0.0

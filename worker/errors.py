@@ -6,6 +6,7 @@ LeadResolverError                exit 1
 │   └── InvalidQueueId                    not something LeadByte could have given out
 ├── NotFoundError                exit 4   asked for something that is not there
 ├── DatabaseUnavailable          exit 5   Postgres did not answer within its bound
+│   └── DatabaseContended                 it is there, but somebody holds what is needed
 ├── LocalServerError             exit 6   an embedded server or child process did not start or died
 ├── DisagreementError            exit 7   the demo's database differs from the sandbox's truth
 └── NotConfirmedError            exit 8   actions on held leads were refused, wait for a person, or take longer
@@ -49,6 +50,10 @@ class DatabaseUnavailable(LeadResolverError):
     """Postgres refused, hung or vanished; nothing was half-written."""
 
     exit_code = 5
+
+
+class DatabaseContended(DatabaseUnavailable):
+    """Postgres is there, but somebody else holds what is needed: other work can go on."""
 
 
 class LocalServerError(LeadResolverError):

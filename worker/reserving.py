@@ -10,13 +10,14 @@ import time
 from sqlalchemy import Engine
 
 from worker.accounts import Account
-from worker.errors import DatabaseUnavailable
+from worker.errors import DatabaseContended, DatabaseUnavailable
 from worker.store.budget import MOMENTS_AHEAD, ROOM_FOR_JITTER, Budget
 from worker.store.db import read_clock, transaction
 from worker.store.moments import Moments, Wanted, reserve_moments
 
 # How soon to ask again: a reservation costs the same for one as for many, and a moment must not pass unused.
 RESERVE_AGAIN_SECONDS = 0.05
+CONTENDED_AGAIN_SECONDS = 0.1  # where somebody else has locked the account: mostly he is done in a moment
 AFTER_A_FAULT_SECONDS = 1.0  # and at the latest, since a budget may change
 
 
@@ -37,9 +38,10 @@ class Reserver:
             with transaction(self._engine) as connection:
                 now, read_at = read_clock(connection), time.monotonic()
                 reserved = reserve_moments(connection, account.name, find_budget(account), now, wanted)
-        except DatabaseUnavailable:
+        except DatabaseUnavailable as error:
             # What is under way is still to be settled, and that is tried again.
-            self._again_at[account.name] = time.monotonic() + AFTER_A_FAULT_SECONDS
+            again = CONTENDED_AGAIN_SECONDS if isinstance(error, DatabaseContended) else AFTER_A_FAULT_SECONDS
+            self._again_at[account.name] = time.monotonic() + again
             return [], Moments()
         first, gap = read_at + reserved.first.total_seconds(), reserved.gap.total_seconds()
         next_at = first + reserved.count * gap - MOMENTS_AHEAD.total_seconds()  # when one more is near enough

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
+from worker.errors import DatabaseContended
 from worker.store.budget import Budget
 from worker.store.claims import Claim, Claimant, claim_due_leads
 from worker.store.db import read_clock, transaction
@@ -39,9 +41,17 @@ def make_due(sql: Sql) -> Callable[..., None]:
 
 @pytest.fixture
 def claim(engine: Engine) -> Callable[..., Claim | None]:
-    """One claim, committed, as a worker makes it; `rate` and `concurrency` are the account's budget."""
+    """One claim, committed, as a worker makes it: it comes back while another has the account locked.
 
-    def take(
+    `rate` and `concurrency` are the account's budget.
+    """
+
+    def take(*args: Any, **options: Any) -> Claim | None:
+        while True:
+            with suppress(DatabaseContended):
+                return try_to_take(*args, **options)
+
+    def try_to_take(
         account: str = "acme",
         *,
         rate: float = 1000.0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from worker.errors import DatabaseContended
 from worker.store.budget import MOMENTS_AHEAD, Budget
 from worker.store.claims import Claim
 from worker.store.db import read_clock, transaction
@@ -22,9 +24,10 @@ Sql = Callable[..., list[tuple[Any, ...]]]
 def take(
     engine: Engine, wanted: int, *, rate: float = 20.0, per_day: int | None = None, lacking: int = 0, claim: int = 0
 ) -> tuple[datetime, Moments]:
-    with transaction(engine) as connection:
-        now = read_clock(connection)
-        return now, reserve_moments(connection, "acme", Budget(rate, 4, per_day), now, Wanted(wanted, lacking, claim))
+    while True:  # another may have the account locked just now
+        with suppress(DatabaseContended), transaction(engine) as connection:
+            now, asked = read_clock(connection), Wanted(wanted, lacking, claim)
+            return now, reserve_moments(connection, "acme", Budget(rate, 4, per_day), now, asked)
 
 
 def list_moments(engine: Engine, wanted: int, rate: float) -> list[datetime]:

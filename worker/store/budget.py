@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
 from worker.domain.manners import LEAST_SHARE
+from worker.errors import DatabaseContended
 from worker.store.accounts import PauseKind, pause_account
 
 # A claim takes as many leads as the budget bears in this time: they are asked well within their lease, and few are left
@@ -57,14 +59,18 @@ class Slots:
     soon: int
 
 
-# The row lock makes claims of one account take turns, which is what makes its budget hold over all workers.
-LOCK_ACCOUNT = text("""
+# The row lock makes claims of one account take turns, which is what makes its budget hold over all workers. Not `for
+# update`: who records leads, in however long a transaction, shares the account's key, and so do our counts of polls.
+_LOCK = """
     select id, next_slot_at, paused_until, pause_kind, rate_share,
         case when requests_day = (cast(:now as timestamptz) at time zone 'UTC')::date then requests_today else 0
             end as requests_today,
         nextval('resolver.claims_id_seq') as claim
-    from resolver.accounts where name = :name for update
-""")
+    from resolver.accounts where name = :name for no key update
+"""
+LOCK_ACCOUNT = text(_LOCK)
+_LOCK_IF_FREE = text(f"{_LOCK} skip locked")
+_IS_KNOWN = text("select exists (select from resolver.accounts where name = :name)")
 
 TAKE_SLOTS = text("""
     update resolver.accounts
@@ -74,6 +80,18 @@ TAKE_SLOTS = text("""
         requests_day = (cast(:now as timestamptz) at time zone 'UTC')::date, requests_today = :requests_today
     where id = :account
 """)
+
+
+def lock_if_free(connection: Connection, account: str, now: datetime) -> Row[Any] | None:
+    """The account's row, as of LOCK_ACCOUNT, without waiting for it; None if there is no such account.
+
+    Raises:
+        DatabaseContended: somebody else has it, for a moment or for as long as a person leaves a transaction open.
+    """
+    row = connection.execute(_LOCK_IF_FREE, {"name": account, "now": now}).one_or_none()
+    if row is None and connection.execute(_IS_KNOWN, {"name": account}).scalar_one():
+        raise DatabaseContended(f"somebody else has locked the account {account}; try again in a moment")
+    return row
 
 
 def find_slots(row: Row[tuple[object, ...]], budget: Budget, held: int, now: datetime) -> Slots:

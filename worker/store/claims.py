@@ -21,7 +21,7 @@ from sqlalchemy import Connection, text
 from worker.domain.decide import PolledLead
 from worker.domain.lifecycle import STATES
 from worker.store.accounts import PauseKind
-from worker.store.budget import LOCK_ACCOUNT, TAKE_SLOTS, Budget, find_slots, pause_until_tomorrow
+from worker.store.budget import TAKE_SLOTS, Budget, find_slots, lock_if_free, pause_until_tomorrow
 from worker.store.bulk import fetch_rows
 from worker.store.leases import LEASE
 from worker.store.permits import count_permits
@@ -132,8 +132,11 @@ def claim_due_leads(
         limit: of leads.
         claimant: who claims, and what it has of the account already.
         suspects: claim one lead that lost its lease SUSPECT_CRASHES times, instead of ordinary ones.
+
+    Raises:
+        DatabaseContended: somebody else has locked the account.
     """
-    row = connection.execute(LOCK_ACCOUNT, {"name": account, "now": now}).one_or_none()
+    row = lock_if_free(connection, account, now)
     if row is None or (row.paused_until is not None and row.paused_until > now):
         return None
     held, is_anothers = count_permits(connection, row.id, now, claimant.run)

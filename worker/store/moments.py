@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from worker.store.accounts import PauseKind
-from worker.store.budget import LOCK_ACCOUNT, TAKE_SLOTS, Budget, find_slots, pause_until_tomorrow
+from worker.store.budget import TAKE_SLOTS, Budget, find_slots, lock_if_free, pause_until_tomorrow
 from worker.store.permits import count_permits, take_permits
 
 
@@ -44,8 +44,12 @@ class Wanted:
 
 
 def reserve_moments(connection: Connection, account: str, budget: Budget, now: datetime, wanted: Wanted) -> Moments:
-    """Reserve moments of the account's budget; in a transaction of its own, to be committed at once."""
-    row = connection.execute(LOCK_ACCOUNT, {"name": account, "now": now}).one_or_none()
+    """Reserve moments of the account's budget; in a transaction of its own, to be committed at once.
+
+    Raises:
+        DatabaseContended: somebody else has locked the account.
+    """
+    row = lock_if_free(connection, account, now)
     # A pause whose time is up is for a claim to probe.
     if row is not None and row.pause_kind == PauseKind.BUDGET:
         return Moments(is_used_up=True)

@@ -18,7 +18,8 @@ class Recorded:
     paused_until: datetime | None
 
 
-# Without a lock: two workers that step at once take one step between them, which is as good.
+# Without a lock: two workers that step at once take one step between them, which is as good. A step is not waited for
+# either: as long as somebody else has the account locked, nothing more is claimed of it.
 _READ = text("""
     select rate_share, strain, strained_in_a_row, trips, pressure_changed_at, paused_until
     from resolver.accounts where name = :account
@@ -26,7 +27,7 @@ _READ = text("""
 _SAVE = text("""
     update resolver.accounts set rate_share = :share, strain = :strain, strained_in_a_row = :strained_in_a_row,
         trips = :trips, pressure_changed_at = :changed_at
-    where name = :account
+    where id = (select id from resolver.accounts where name = :account for no key update skip locked)
 """)
 
 
@@ -38,5 +39,5 @@ def read_pressure(connection: Connection, account: str) -> Recorded:
 
 
 def save_pressure(connection: Connection, account: str, pressure: Pressure) -> None:
-    """From now on."""
+    """From now on; nothing while somebody else has locked the account."""
     connection.execute(_SAVE, {"account": account, **asdict(pressure)})
