@@ -93,6 +93,17 @@ def test_intervals_alone_give_the_distribution_back() -> None:
     assert times.look_up(155)[0] == pytest.approx(1 - 2.718 ** (-155 / 60), abs=0.03)
 
 
+def test_the_bins_of_our_own_polls_do_not_grow_beyond_their_neighbours() -> None:
+    polls, chance, histogram = [0.0, 21.3, 40.7, 59.1, 82.9, 100.0], random.Random(7), Histogram()
+    for _ in range(60):
+        gaps = [bisect_left(polls, chance.uniform(1e-6, 100)) for _ in range(200)]
+        histogram = add_leads(histogram, [Seen(polls[at - 1], polls[at]) for at in gaps], kept=0.9)
+    for poll in polls[1:-1]:
+        number = find_bin(poll)
+        beside = [histogram.resolved[number + step] for step in (-3, -2, 2, 3)]
+        assert histogram.resolved[number] < 1.3 * max(beside)
+
+
 def test_leads_still_open_count_for_those_that_were_open_at_their_age() -> None:
     # Observed for two minutes only: a half of the leads at each moment is cut off before it resolves.
     chance = random.Random(1)
