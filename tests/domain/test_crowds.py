@@ -43,6 +43,11 @@ def test_a_stray_between_two_crowds_is_none_and_has_its_tail_with_what_comes_bef
     assert [len(crowd) for crowd in join_small(split_crowds(points))] == [501, 100]
 
 
+def test_a_small_crowd_does_not_take_its_tail_from_the_one_before_it() -> None:
+    points = scatter((0, 60, 500), (1800, 1805, 40), (86_400, 86_401, 8))
+    assert [len(crowd) for crowd in join_small(split_crowds(points))] == [500, 40, 8]
+
+
 def test_many_points_are_taken_together_and_weigh_the_same() -> None:
     points = scatter((0, 100, 3 * MOST_POINTS))
     thinned = thin(points)

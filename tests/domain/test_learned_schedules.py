@@ -11,7 +11,19 @@ from math import inf
 
 import pytest
 
-from tests.benchmarks.families import DEADLINE, FAMILIES, exponential, lognormal, mix, near_constant, spikes, tabulate
+from tests.benchmarks.families import (
+    DAY,
+    DEADLINE,
+    FAMILIES,
+    Family,
+    exponential,
+    lognormal,
+    mix,
+    near_constant,
+    spikes,
+    tabulate,
+    uniform,
+)
 from tests.benchmarks.learned_schedule import PRICES, learn
 from worker.domain.backoff import LadderSchedule, Schedule, delay_after_not_yet
 from worker.domain.learning.bounds import UNBOUNDED, Bounds
@@ -68,6 +80,29 @@ def test_where_some_never_resolve_polls_reach_as_far_as_a_tail_that_is_still_lik
     truth, learned = tabulate(family, points=3_000), learn(family, 2_000, seed)
     cost = cost_ages(truth, plan_polls(learned, 30)).at_price(30)
     assert cost <= 1.2 * cost_ages(truth, plan_polls(truth, 30)).at_price(30)
+
+
+def compare_with_optimum(family: Family, price: float, seed: int) -> float:
+    """What a schedule learned from 2,000 leads costs, as a multiple of the optimum."""
+    truth, learned = tabulate(family, points=3_000), learn(family, 2_000, seed)
+    ages = plan_polls(learned, price)
+    return cost_ages(truth, ages).at_price(price) / cost_ages(truth, plan_polls(truth, price)).at_price(price)
+
+
+@pytest.mark.parametrize("seed", [3, 8])
+def test_what_comes_just_after_a_small_crowd_is_not_waited_for_until_the_next(seed: int) -> None:
+    late = mix((0.976, near_constant(4, 0.125)), (0.02, near_constant(1800, 0.003)), (0.004, near_constant(DAY, 2e-4)))
+    assert compare_with_optimum(late, 1, seed) <= 1.03
+
+
+@pytest.mark.parametrize("price", [5, 300])
+def test_where_leads_plainly_end_and_some_never_do_few_polls_look_beyond_the_end(price: float) -> None:
+    assert compare_with_optimum(mix((0.9, uniform(0, 100))), price, seed=11) <= 1.055
+
+
+@pytest.mark.parametrize("seed", [2, 3])
+def test_the_end_of_a_burst_before_a_long_empty_stretch_is_polled_once(seed: int) -> None:
+    assert compare_with_optimum(FAMILIES["hourly, within 5 s"], 1, seed) <= 1.12
 
 
 @pytest.mark.parametrize("price", [1, 5, 30])

@@ -14,7 +14,6 @@ from math import ceil, inf, sqrt
 FEW = 5.0  # by weight; fewer are no crowd
 WIDE = 20.0  # times the stretch over which the last few lie
 MOST_POINTS = 4000
-FEWEST_FOR_A_TAIL = 20.0  # by weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +62,13 @@ def _measure_few(points: Sequence[Point]) -> Iterator[float]:
 
 
 def join_small(crowds: Sequence[Sequence[Point]]) -> Iterator[Sequence[Point]]:
-    """The crowds, those that are too small for a tail of their own with what comes before them."""
+    """The crowds, a few strays with what comes before them: they are the tail of that.
+
+    A crowd joined so would take the tail from the one before it, and what comes just after that be waited for long.
+    """
     joined: list[Point] = []
     for crowd in crowds:
-        if joined and weigh(crowd) >= FEWEST_FOR_A_TAIL:
+        if joined and weigh(crowd) >= FEW:
             yield joined
             joined = []
         joined += crowd

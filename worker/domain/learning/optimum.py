@@ -33,9 +33,12 @@ def plan_polls(times: Distribution, price: float, bounds: Bounds = UNBOUNDED) ->
 
 
 def make_grid(times: Distribution, price: float, bounds: Bounds = UNBOUNDED) -> list[float]:
-    """Ages to choose from: dense where polls may be dense, and wherever the distribution has an edge."""
+    """Ages to choose from: dense where polls may be dense, and wherever the distribution bends or jumps.
+
+    Before a long empty stretch even the last hundredth of a crowd is worth its poll, though its hazard is hardly any.
+    """
     ages = {times.find_age(times.resolving * n / QUANTILES) for n in range(1, QUANTILES)}
-    ages.update(age for age, before, upto in zip(times.ages, times.before, times.upto, strict=True) if upto > before)
+    ages.update(times.ages)
     ages.update(_spread_along_gaps(times, price))
     ages.update(bounds.list_steps(times.deadline))
     ages.update(times.deadline * (EARLIEST / times.deadline) ** (n / LOG_POINTS) for n in range(1, LOG_POINTS + 1))

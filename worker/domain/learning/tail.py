@@ -2,7 +2,7 @@
 
 Exponential and power-law tails are both of that family (Pickands 1975). Fitted by the quasi-Bayesian method of Zhang
 and Stephens, "A new and efficient estimation method for the generalized Pareto distribution", 2009: no iteration that
-may fail to converge, and good from some ten observations. They take the mean of the candidates; here all are kept, each
+may fail to converge, and good from some ten observations, sound from five. They take the mean of the candidates; here all are kept, each
 with its odds, since the last poll that pays for itself depends on the heaviest tail that is still likely.
 """
 
@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, log, log1p, sqrt
 
-FEWEST = 10.0
+FEWEST = 5.0
 MILD = 3.0  # as if so many more observations had an exponential tail
 MEAN = 0.1  # odds of the mean
+DISBELIEVED = 0.5  # of an end: even the evenly spread, of shape -1, may go on for as long again
 UNLIKELY = 1e-4  # odds of a candidate that is left out
 
 
@@ -28,9 +29,10 @@ class Candidate:
 
     def survive(self, excess: float) -> float:
         """The share of the tail that lies beyond this excess, if this is the tail."""
-        if self.shape < 1e-6:  # noqa: PLR2004 - so near to the limit that the formula would lose its digits
+        if abs(self.shape) < 1e-6:  # noqa: PLR2004 - so near to the limit that the formula would lose its digits
             return exp(-excess / self.scale)
-        return exp(-log1p(self.shape * excess / self.scale) / self.shape)
+        stretched = self.shape * excess / self.scale
+        return exp(-log1p(stretched) / self.shape) if stretched > -1 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +62,16 @@ def fit_tail(excesses: Sequence[float], weights: Sequence[float]) -> Tail | None
     mean = sum(theta * odd for theta, odd in zip(thetas, odds, strict=True))
     shape = _fit_shape(mean, excesses, weights, total)
     fitted = [*zip(thetas, shapes, (odd * (1 - MEAN) for odd in odds), strict=True), (mean, shape, MEAN)]
-    # A negative shape would say that nothing can come later than some age: never believed, it is too dear if wrong.
-    mild = total / (total + MILD)
-    return Tail([Candidate(max(0.0, k * mild), -k / theta, odd) for theta, k, odd in fitted if odd > UNLIKELY])
+    return Tail([Candidate(_moderate(k, total), -k / theta, odd) for theta, k, odd in fitted if odd > UNLIKELY])
+
+
+def _moderate(shape: float, total: float) -> float:
+    """A negative shape says that nothing comes later than some age, which is dear if wrong: only half believed.
+
+    A lognormal looks so, too, as far as it is seen; that the evenly spread ends is plain.
+    """
+    mild = shape * total / (total + MILD)
+    return max(mild, min(0.0, mild + DISBELIEVED))
 
 
 def _fit_shape(theta: float, excesses: Sequence[float], weights: Sequence[float], total: float) -> float:
