@@ -9,7 +9,8 @@ from math import inf
 import pytest
 
 from worker.domain.learning.crowds import MOST_POINTS, Point, join_small, measure_reaches, split_crowds, thin, weigh
-from worker.domain.learning.samples import find_lattice, learn_times, observe
+from worker.domain.learning.estimate import Lattice
+from worker.domain.learning.samples import AS_WRITTEN, find_lattice, learn_times, observe
 
 WEEK = 604_800.0
 
@@ -63,16 +64,17 @@ def test_no_points_are_no_crowds() -> None:
 @pytest.mark.parametrize(
     ("times", "lattice"),
     [
-        ([60.0 * n for n in range(30)], 60.0),
-        ([0.5 * n for n in range(30)], 0.5),
-        ([*(60.0 * n for n in range(30)), 61.0], None),
+        ([60.0 * n for n in range(30)], Lattice(60.0)),
+        ([0.5 * n for n in range(30)], Lattice(0.5)),
+        ([*(60.0 * n for n in range(30)), 61.0], Lattice(1.0, AS_WRITTEN)),
         ([60.0 * n for n in range(5)], None),  # a few may be so by chance
+        ([0.001 * n for n in range(1, 40)], None),
         ([1 / 3 * n for n in range(30)], None),
         ([0.0] * 30, None),
     ],
-    ids=["minutes", "half seconds", "one is none", "few", "no round numbers", "all at once"],
+    ids=["minutes", "half seconds", "one is off", "few", "milliseconds", "no round numbers", "all at once"],
 )
-def test_what_all_times_are_multiples_of_is_a_lattice(times: list[float], lattice: float | None) -> None:
+def test_what_all_times_are_multiples_of_is_a_lattice(times: list[float], lattice: Lattice | None) -> None:
     assert find_lattice(times) == lattice
 
 

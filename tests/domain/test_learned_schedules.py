@@ -105,6 +105,17 @@ def test_the_end_of_a_burst_before_a_long_empty_stretch_is_polled_once(seed: int
     assert compare_with_optimum(FAMILIES["hourly, within 5 s"], 1, seed) <= 1.12
 
 
+@pytest.mark.parametrize("family", [lognormal(3, 0.7), near_constant(45, 0.01)])
+def test_whole_seconds_may_be_when_leads_resolve(family: Family) -> None:
+    whole = spikes({float(n): family.share(n + 0.5) - family.share(n - 0.5) for n in range(200)})
+    assert compare_with_optimum(whole, 1, seed=11) <= 1.09
+
+
+def test_rounded_to_one_second_a_crowd_keeps_its_tail() -> None:
+    learned = learn_times([19.0] * 9 + [20.0] * 1160 + [21.0] * 10, 60, DEADLINE)
+    assert 0.0001 < learned.resolving - learned.look_up(22.5)[0] < 0.001
+
+
 @pytest.mark.parametrize("price", [1, 5, 30])
 def test_a_crowd_narrower_than_the_seconds_it_is_rounded_to_is_not_half_missed(price: float) -> None:
     narrow, exact = tabulate(near_constant(30, 0.001), points=3_000), tabulate(spikes({30.0: 1.0}), points=3_000)

@@ -36,13 +36,18 @@ class Observed:
     is_spike: bool = False
 
 
-def estimate(
-    observed: Sequence[Observed], unresolved: float, deadline: float, lattice: float | None = None
-) -> Distribution:
-    """The distribution behind these observations; `unresolved` leads, by weight, were still open at the deadline.
+@dataclass(frozen=True, slots=True)
+class Lattice:
+    """Leads resolve at multiples of so many seconds only; with these odds, the rest for those that are no spikes."""
 
-    `lattice`: leads resolve at multiples of so many seconds only.
-    """
+    step: float
+    odds: float = 1.0
+
+
+def estimate(
+    observed: Sequence[Observed], unresolved: float, deadline: float, lattice: Lattice | None = None
+) -> Distribution:
+    """The distribution behind these observations; `unresolved` leads, by weight, were still open at the deadline."""
     known = [each for each in observed if each.low <= deadline]
     spikes = [(each.low, each.low, each.weight) for each in known if each.is_spike]
     points = thin(sorted((_locate(each) for each in known if not each.is_spike), key=lambda point: point.middle))
@@ -75,29 +80,37 @@ def _spread_points(points: Sequence[Point], deadline: float) -> Iterator[Box]:
 
 
 def _spread_crowd(crowd: Sequence[Point], reaches: Sequence[float], deadline: float) -> Iterator[Box]:
-    weight = weigh(crowd)
-    last = _find_last(crowd, min(max(LAST_SHARE * weight, LAST_LEAST), LAST_MOST))
-    fitted = crowd[_find_last(crowd, max(TAIL_SHARE * weight, TAIL_LEAST)) :]
-    threshold = fitted[0].middle
-    tail = fit_tail([point.middle - threshold for point in fitted], [point.weight for point in fitted])
+    wanted = min(max(LAST_SHARE * weigh(crowd), LAST_LEAST), LAST_MOST)
+    last = _find_last(crowd, wanted)
+    found, (threshold, tail) = weigh(crowd[last:]), _fit_crowd(crowd)
+    # Half of the last few; many that were rounded to one age are more than that.
+    part = 0.0 if tail is None else min(wanted, found) / found / 2
     for n, (point, reach) in enumerate(zip(crowd, reaches, strict=True)):
-        share = 0.5 if tail is not None and n >= last else 1.0
+        share = 1.0 if n < last else 1 - part
         yield from _reflect(point.middle - point.half - reach, point.middle + point.half + reach, point.weight * share)
     if tail is not None:
-        yield from _spread_tail(tail, threshold, crowd[last].middle, weigh(crowd[last:]) / 2, deadline)
+        yield from _spread_tail(tail, threshold, crowd[last].middle, found * part, deadline)
 
 
-def _snap(boxes: Iterable[Box], lattice: float) -> Iterator[Box]:
+def _fit_crowd(crowd: Sequence[Point]) -> tuple[float, Tail | None]:
+    fitted = crowd[_find_last(crowd, max(TAIL_SHARE * weigh(crowd), TAIL_LEAST)) :]
+    # From the lower end of the first: measured from its middle, those that were rounded to it would not vary.
+    threshold = fitted[0].middle - fitted[0].half
+    return threshold, fit_tail([point.middle - threshold for point in fitted], [point.weight for point in fitted])
+
+
+def _snap(boxes: Iterable[Box], lattice: Lattice) -> Iterator[Box]:
     """Each box as spikes on the lattice; one that is wider than a lattice is worth having for stays a box."""
+    step = lattice.step
     for low, high, weight in boxes:
-        first, last = round(low / lattice), round(high / lattice)
-        if last - first > WIDEST_SNAPPED:
-            yield low, high, weight
-            continue
-        for n in range(first, last + 1):
-            inside = min(high, (n + 0.5) * lattice) - max(low, (n - 0.5) * lattice)
+        first, last = round(low / step), round(high / step)
+        snapped = weight * lattice.odds if last - first <= WIDEST_SNAPPED else 0.0
+        if snapped < weight:
+            yield low, high, weight - snapped
+        for n in range(first, last + 1) if snapped else ():
+            inside = min(high, (n + 0.5) * step) - max(low, (n - 0.5) * step)
             share = inside / (high - low) if high > low else 1.0
-            yield n * lattice, n * lattice, weight * share
+            yield n * step, n * step, snapped * share
 
 
 def _find_last(points: Sequence[Point], wanted: float) -> int:

@@ -91,8 +91,8 @@ def _count(leads: Sequence[Seen], known: Histogram) -> Histogram:
 def _spread(low: float, high: float, known: Mapping[int, float]) -> Iterable[tuple[int, float]]:
     """One lead over the bins between two ages, by what is known of them: a step of Turnbull's self-consistency (1976).
 
-    The width of a bin stands in where little is known, with the weight of one lead. Of a bin that is only partly between
-    the two, a part of what is known: claimed whole from both sides, the bin of each of our own polls would grow and grow.
+    The width of a bin stands in where little is known, with the weight of one lead. Of a bin that is partly between
+    them, a part of what is known: claimed whole from both sides, the bins of our own polls would grow and grow.
     """
     odds = [
         (number, inside / max(high - low, 1e-9) + known.get(number, 0.0) * inside / (end - start))

@@ -10,7 +10,7 @@ from itertools import pairwise
 from math import gcd, inf, isfinite
 
 from worker.domain.learning.distribution import Distribution
-from worker.domain.learning.estimate import Observed, estimate
+from worker.domain.learning.estimate import Lattice, Observed, estimate
 from worker.errors import UsageError
 
 NEVER = "never"
@@ -18,6 +18,7 @@ INFINITE = {NEVER, "inf", "+inf", "infinity"}
 GRAINS = (1.0, 0.1, 0.01, 0.001)
 FEWEST_ON_A_LATTICE = 20
 COARSE, LONG_GAP = 0.1, 10.0  # seconds, and steps: where rounding may cost much
+AS_WRITTEN = 0.5  # odds that times in whole seconds, or tenths, are no rounded ones
 INSURED = 0.003  # of a spike
 FEW_NEVER = 0.03  # of the leads: those that never resolve pay for every poll
 SPIKE = 3.0  # a value this many times as frequent as its neighbours is one by itself, not one of a rounded crowd
@@ -89,13 +90,18 @@ def observe(times: Sequence[float]) -> list[Observed]:
     return [_widen(step, count, counts, grain) for step, count in counts.items()]
 
 
-def find_lattice(times: Sequence[float]) -> float | None:
-    """What all of the times are multiples of, in seconds, if it is more than rounding and chance can account for."""
+def find_lattice(times: Sequence[float]) -> Lattice | None:
+    """What all of the times are multiples of; if rounding can account for it, they may have been rounded or not.
+
+    A poll at a whole second is right if leads resolve at whole seconds, and a moment too early for half if not.
+    """
     grain = _find_grain(times)
     if grain is None or len(times) < FEWEST_ON_A_LATTICE:
         return None
     steps = reduce(gcd, {round(time / grain) for time in times})
-    return steps * grain if steps > 1 else None
+    if steps > 1:
+        return Lattice(steps * grain)
+    return Lattice(grain, AS_WRITTEN) if steps == 1 and grain >= COARSE else None
 
 
 def _find_grain(times: Sequence[float]) -> float | None:

@@ -2,8 +2,9 @@
 
 Exponential and power-law tails are both of that family (Pickands 1975). Fitted by the quasi-Bayesian method of Zhang
 and Stephens, "A new and efficient estimation method for the generalized Pareto distribution", 2009: no iteration that
-may fail to converge, and good from some ten observations, sound from five. They take the mean of the candidates; here all are kept, each
-with its odds, since the last poll that pays for itself depends on the heaviest tail that is still likely.
+may fail to converge, good from some ten observations, and better than none from five. They take the mean of the
+candidates; here all are kept, each with its odds, since the last poll that pays for itself depends on the heaviest tail
+that is still likely.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from math import exp, log, log1p, sqrt
 FEWEST = 5.0
 MILD = 3.0  # as if so many more observations had an exponential tail
 MEAN = 0.1  # odds of the mean
-DISBELIEVED = 0.5  # of an end: even the evenly spread, of shape -1, may go on for as long again
+DISBELIEVED = 0.5  # of a shape that has an end; the evenly spread have -1
 UNLIKELY = 1e-4  # odds of a candidate that is left out
 
 
