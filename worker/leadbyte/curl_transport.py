@@ -25,12 +25,13 @@ MOST_UNDER_WAY = 512  # of all lanes together: each is a file descriptor
 class CurlTransport:
     """Windows over libcurl. One object a process, made after the fork; connections are kept between windows."""
 
-    def __init__(self) -> None:
+    def __init__(self, make_loop: Callable[[], CurlLoop] = CurlLoop) -> None:
+        self._make_loop = make_loop
         self._idle: list[CurlLoop] = []
 
     def open_window(self, *, timeout_seconds: float, stop_after: Callable[[Asked], bool] = never_stop) -> CurlWindow:
         """See `Transport`."""
-        loop = self._idle.pop() if self._idle else CurlLoop()
+        loop = self._idle.pop() if self._idle else self._make_loop()
         return CurlWindow(loop, self._idle, timeout_seconds, stop_after)
 
     def close(self) -> None:
@@ -123,7 +124,9 @@ class CurlWindow:
         self._loop.run(0)
         self._note_connections()
         self._collect()
-        self._room.note_look(under_way, ended=under_way - self._lanes.under_way)
+        ended = under_way - self._lanes.under_way
+        self._room.note_look(under_way, ended=ended)
+        self._loop.try_all(is_cheaper=2 * ended > under_way)
 
     def _wait(self, until: float) -> None:
         now, is_full = time.monotonic(), self._lanes.is_full()
