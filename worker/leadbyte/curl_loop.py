@@ -35,15 +35,15 @@ class CurlLoop:
         self._under_way: dict[pycurl.Curl, Exchange] = {}
         self._spare: list[Exchange] = []
         self._opening: list[Exchange] = []
-        self._tries_all = False
-        self._unwatched: set[Exchange] = set()  # sent by `perform`, which tells nobody of their sockets
+        self._tries_all = self._is_performing = False
+        self._unwatched: set[Exchange] = set()  # sent by `perform`, which need not tell of their sockets
         self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_NOTHING)
         self._multi.setopt(pycurl.M_MAXCONNECTS, _MOST_CONNECTIONS)
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
 
     def take_spare(self) -> Exchange:
         """An exchange to prepare, and then to `start` or to `put_back`."""
-        return self._spare.pop() if self._spare else Exchange(self._opening.append)
+        return self._spare.pop() if self._spare else Exchange(self._note_opening)
 
     def put_back(self, exchange: Exchange) -> None:
         """It is not needed any more."""
@@ -53,7 +53,7 @@ class CurlLoop:
     def try_all(self, *, is_cheaper: bool) -> None:
         """From now on try all that are under way, or look at those alone for which something came.
 
-        libcurl tells of no socket of what `perform` has sent: until that has ended, all are tried.
+        Not every libcurl tells of the sockets of what `perform` has sent: until that has ended, all are tried.
         """
         self._tries_all = is_cheaper
 
@@ -67,18 +67,23 @@ class CurlLoop:
     def run(self, seconds: float) -> None:
         """Send and receive what is possible now; wait up to so long for something to do."""
         if self._tries_all or self._unwatched:
-            if seconds > 0:
-                self._wait_for_any(seconds)
-            self._multi.perform()
+            self._run_all(seconds)
             return
         for descriptor, event in self._poll.poll(math.ceil(1000 * self._bound(seconds))):
             self._multi.socket_action(descriptor, _tell_libcurl(event))
         self.send()
 
-    def _wait_for_any(self, seconds: float) -> None:
-        self.send()
-        readers, writers, _ = self._multi.fdset()  # it leaves out descriptors that `select` can't take
-        select.select(readers, writers, (), min(self._bound(seconds), _LONGEST_SELECT_SECONDS))
+    def _run_all(self, seconds: float) -> None:
+        if seconds > 0 or not self._tries_all:
+            self.send()  # first, so that `perform` sends none of those that are to be watched
+            readers, writers, _ = self._multi.fdset()  # it leaves out descriptors that `select` can't take
+            select.select(readers, writers, (), min(self._bound(seconds), _LONGEST_SELECT_SECONDS))
+        self._perform()
+
+    def _perform(self) -> None:
+        self._is_performing = True
+        self._multi.perform()
+        self._is_performing = False
 
     def _bound(self, seconds: float) -> float:
         """So long, but no longer than until libcurl wants to look at its deadlines."""
@@ -88,7 +93,7 @@ class CurlLoop:
     def send(self) -> None:
         """Send what was started, and do what libcurl has put off until now; what has come is mostly left to `run`."""
         if self._tries_all:
-            self._multi.perform()
+            self._perform()
         elif self._multi.timeout() == 0:
             self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
 
@@ -125,6 +130,11 @@ class CurlLoop:
         exchange = self._under_way.pop(easy)
         self._unwatched.discard(exchange)
         return exchange
+
+    def _note_opening(self, exchange: Exchange) -> None:
+        self._opening.append(exchange)
+        if self._is_performing:
+            self._unwatched.add(exchange)
 
     def _watch(self, what: int, descriptor: int, _multi: object, _data: object) -> None:
         if what == pycurl.POLL_REMOVE:
