@@ -202,8 +202,9 @@ def _read_answer(lead: ClaimedLead, asked: Asked, received_at: datetime, *, read
     if not isinstance(asked, Answer):
         meaning = Meaning.UNASKED if asked.why is Silence.UNSENT else Meaning.FAILED
         return Told(lead, Reading(meaning, asked.why), is_strained=asked.why in _STRAINED_SILENCES)
-    read = read_ordinary if reads_facts else glance_at_reply
-    reading = read(lead.queue_id, asked.http_status, asked.body)
+    reading = glance_at_reply(lead.queue_id, asked.http_status, asked.body)
+    if reading is not None and reads_facts:
+        reading = read_ordinary(lead.queue_id, asked.http_status, asked.body.decode("ascii"))
     if reading is not None:
         return Told(lead, reading, Reply(received_at, asked.http_status, keep_ordinary(asked.body)))
     decoded = decode_body(asked.body)

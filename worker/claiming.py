@@ -24,7 +24,7 @@ from worker.leadbyte.client import PollWindow
 from worker.leadbyte.pace import WINDOW_SECONDS
 from worker.permits import PermitKeeper
 from worker.poller import Poller
-from worker.reserving import AFTER_A_FAULT_SECONDS, CONTENDED_AGAIN_SECONDS, find_budget
+from worker.reserving import AFTER_A_FAULT_SECONDS, find_budget
 from worker.store.claimable import list_with_due_leads
 from worker.store.claims import Claimant, claim_due_leads
 from worker.store.db import read_clock, transaction
@@ -39,6 +39,7 @@ CLAIM_AGAIN_SECONDS = 0.25
 # of the others, nor for the permits that its last answers give back.
 FOLLOW_SECONDS = 0.05
 _FOLLOW_FOR_SECONDS = 1.0
+CONTENDED_MOMENT_SECONDS = 0.02  # of a claim that another has just made, or a settlement
 _BOUND = timedelta(seconds=5)  # of one try at handing over: if none succeeds, others come when our permits lapse
 _NAME_BITS = 63  # of a run: a bigint that no other run under way has
 
@@ -51,6 +52,7 @@ class Claimer:
         self._keeper = PermitKeeper(poller.engine, poller.client.timeout_seconds)
         self._again_at: dict[str, float] = {}
         self._claimable: set[str] = set()
+        self._contended: set[str] = set()  # accounts that somebody else had locked at the last claim
         self._look_at = 0.0
         self._follow_until = time.monotonic() + _FOLLOW_FOR_SECONDS
         self._hand_over_again_at: dict[int, float] = {}
@@ -101,13 +103,21 @@ class Claimer:
                     connection, account.name, find_budget(account), now, size, claimant, suspects=suspects
                 )
         except DatabaseContended:
-            self._again_at[account.name] = time.monotonic() + CONTENDED_AGAIN_SECONDS
-            return None
+            return self._claim_contended(lane, suspects=suspects)
+        self._contended.discard(account.name)
         if claim is None:
             return None
         self._again_at[account.name] = 0.0
         self._keeper.hold(claim.id, began_at)
         return Batch(account, claim, now, read_at, self._poller.reads_facts)
+
+    def _claim_contended(self, lane: Lane, *, suspects: bool) -> Batch | None:
+        """Once more where nobody had the account locked the last time: mostly it is for a millisecond."""
+        if lane.account.name in self._contended:
+            return None
+        self._contended.add(lane.account.name)
+        time.sleep(CONTENDED_MOMENT_SECONDS)
+        return self.claim(lane, suspects=suspects)
 
     def have_lapsed(self, lane: Lane) -> bool:
         """Whether nothing more may be sent under the lane's permits."""

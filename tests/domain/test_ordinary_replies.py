@@ -94,7 +94,6 @@ def test_what_is_read_at_once_is_what_the_careful_reader_says(
     body = json.dumps(change_all(word, steps), ensure_ascii=escapes).encode()
     decoded = decode_body(body)
     careful = classify_reply(QUEUE_ID, http_status, decoded.document, decoded.text)
-    assert read_ordinary(QUEUE_ID, http_status, body) in {None, careful}
     assert read_ordinary(QUEUE_ID, http_status, decoded.text) in {None, careful}
     glance = glance_at_reply(QUEUE_ID, http_status, body)
     if glance is not None:
@@ -110,14 +109,16 @@ def test_a_body_with_something_odd_put_into_it_is_read_the_same_or_left_alone(
     body = body[:at] + put + body[at:]
     decoded = decode_body(body)
     careful = classify_reply(QUEUE_ID, 200, decoded.document, decoded.text)
-    assert read_ordinary(QUEUE_ID, 200, body) in {None, careful}
+    assert read_ordinary(QUEUE_ID, 200, decoded.text) in {None, careful}
+    if glance_at_reply(QUEUE_ID, 200, body) is not None:
+        assert prepare_for_journal(decoded, keep_lead_data=False) == (body.decode(), None)
 
 
 @pytest.mark.parametrize("record", [*list_stories(), {"status": "Queued", "processed": None, "response": None}])
 def test_ordinary_answers_are_read_at_once(record: dict[str, Any]) -> None:
     body = write_body(record).replace(PLACE, QUEUE_ID).encode()
     decoded = decode_body(body)
-    assert read_ordinary(QUEUE_ID, 200, body) == classify_reply(QUEUE_ID, 200, decoded.document)
+    assert read_ordinary(QUEUE_ID, 200, body.decode()) == classify_reply(QUEUE_ID, 200, decoded.document)
     assert glance_at_reply(QUEUE_ID, 200, body) is not None
 
 
@@ -165,7 +166,7 @@ def test_a_lead_called_like_a_field_does_not_make_others_of_its_field(learned: s
 
 def test_the_next_lead_that_is_queued_is_told_without_reading_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert glance_at_reply(QUEUE_ID, 200, write_queued(QUEUE_ID, {})) is not None
-    monkeypatch.setattr(ordinary, "_open_record", lambda *_: None)
+    monkeypatch.setattr(ordinary, "decode_ordinary", lambda *_: None)
     glance = glance_at_reply("another-queue-id", 200, write_queued("another-queue-id", {}))
     assert glance is not None
     assert glance.state is State.QUEUED
@@ -206,15 +207,14 @@ def test_an_answer_that_may_hold_lead_data_is_read_with_care(name: str) -> None:
 def test_a_record_of_another_lead_is_no_verdict_of_ours() -> None:
     body = json.dumps(VERDICT).encode()
     assert glance_at_reply("another-queue-id", 200, body) is None
-    assert read_ordinary("another-queue-id", 200, body) is None
+    assert read_ordinary("another-queue-id", 200, body.decode()) is None
 
 
 def test_an_answer_that_names_its_lead_twice_is_read_with_care() -> None:
     other = "ac1e0206-00000000-62ce91e7-ffff-00000000"
     body = json.dumps(VERDICT).replace(f'"queueId": "{QUEUE_ID}"', f'"queueId": "{other}", "queueId": "{QUEUE_ID}"')
-    for said in (body, body.encode()):
-        assert glance_at_reply(QUEUE_ID, 200, said) is None
-        assert read_ordinary(QUEUE_ID, 200, said) is None
+    assert glance_at_reply(QUEUE_ID, 200, body.encode()) is None
+    assert read_ordinary(QUEUE_ID, 200, body) is None
 
 
 @pytest.mark.parametrize("info", [["email is invalid"], {"email": "is invalid"}])
@@ -248,3 +248,33 @@ def test_blocks_too_long_to_be_remembered_are_read_all_the_same() -> None:
         str(number) for number in range(2, 102)
     ]
     assert ordinary_blocks._read_joined.cache_info().currsize == remembered
+
+
+BLOCKS = ["campaign", "supplier", "buyers", "deliveries", "info"]
+PERSON = '{"id": 7, "lead": {"email": "someone@example.org"}}'
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("hides", [PERSON, f"[{PERSON}]"])
+def test_a_block_told_twice_hides_no_lead_data(block: str, hides: str) -> None:
+    body = json.dumps(VERDICT)
+    told = json.dumps(RESPONSE[block])
+    for place in (f'"{block}": {told}', '"response": {"code": 1'):
+        name = "response" if "response" in place else block
+        hidden = hides if name == block else f'{{"{block}": {hides}}}'
+        said = body.replace(place, f'"{name}": {hidden}, {place}', 1)
+        assert said != body
+        assert glance_at_reply(QUEUE_ID, 200, said.encode()) is None
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("opens", ["[", '{"a":'])
+def test_a_block_of_any_depth_is_left_to_the_careful_reader(block: str, opens: str) -> None:
+    closes = "]" if opens == "[" else "}"
+    depth = 5000
+    for of in ("record", "response"):
+        verdict = change_all("Approved", [("response", block, "(gone)")])
+        change(verdict, of, block, "(deep)")
+        body = json.dumps(verdict).replace('"(deep)"', opens * depth + "1" + closes * depth)
+        assert glance_at_reply(QUEUE_ID, 200, body.encode()) is None
+        assert read_ordinary(QUEUE_ID, 200, body) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from threading import Event
 
@@ -12,17 +13,22 @@ from worker.leadbyte.curl_loop import CurlLoop
 from worker.leadbyte.transport import Request
 
 FIRST, SECOND = Event(), Event()  # set: the request that asks for it is answered
+WAS_ASKED = Event()  # for `/again`, on which the first connection then hangs up when FIRST is set
 
 
 def answer_when_told(conversation: Conversation) -> None:
     while request := conversation.read_request():
+        if b"/again" in request and not WAS_ASKED.is_set():
+            WAS_ASKED.set()
+            assert FIRST.wait(60)
+            return
         assert (FIRST if b"/first" in request else SECOND).wait(60)
         conversation.send(encode(JSON_OK))
 
 
 @pytest.fixture
 def server() -> Iterator[RawServer]:
-    for gate in (FIRST, SECOND):
+    for gate in (FIRST, SECOND, WAS_ASKED):
         gate.clear()
     with serve(answer_when_told) as server:
         yield server
@@ -74,6 +80,24 @@ def test_what_was_sent_one_way_is_answered_the_other(loop: CurlLoop, server: Raw
     for gate, path in ((FIRST, "/first"), (SECOND, "/second")):
         gate.set()
         assert run_until_ended(loop) == [path]
+
+
+def test_what_is_sent_again_over_another_kept_connection_is_answered(loop: CurlLoop, server: RawServer) -> None:
+    make_connections(loop, server, 2)
+    start(loop, server, "/again")
+    loop.run(0)
+    assert WAS_ASKED.wait(60)
+    loop.try_all(is_cheaper=True)
+    FIRST.set()
+    for _ in range(6000):
+        if len(server.requests) == 4:  # two for the connections, and this one twice
+            break
+        loop.run(0)
+        time.sleep(0.01)
+    loop.try_all(is_cheaper=False)
+    SECOND.set()
+    assert run_until_ended(loop) == ["/again"]
+    assert server.connections == 2
 
 
 def test_a_kept_connection_used_one_way_serves_the_other(loop: CurlLoop, server: RawServer) -> None:

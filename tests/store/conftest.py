@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -47,9 +48,11 @@ def claim(engine: Engine) -> Callable[..., Claim | None]:
     """
 
     def take(*args: Any, **options: Any) -> Claim | None:
-        while True:
+        for _ in range(1000):
             with suppress(DatabaseContended):
                 return try_to_take(*args, **options)
+            time.sleep(0.01)
+        return try_to_take(*args, **options)
 
     def try_to_take(
         account: str = "acme",

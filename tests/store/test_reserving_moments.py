@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -24,10 +25,12 @@ Sql = Callable[..., list[tuple[Any, ...]]]
 def take(
     engine: Engine, wanted: int, *, rate: float = 20.0, per_day: int | None = None, lacking: int = 0, claim: int = 0
 ) -> tuple[datetime, Moments]:
-    while True:  # another may have the account locked just now
+    for _ in range(1000):
         with suppress(DatabaseContended), transaction(engine) as connection:
             now, asked = read_clock(connection), Wanted(wanted, lacking, claim)
             return now, reserve_moments(connection, "acme", Budget(rate, 4, per_day), now, asked)
+        time.sleep(0.01)
+    raise AssertionError("somebody keeps the account locked")
 
 
 def list_moments(engine: Engine, wanted: int, rate: float) -> list[datetime]:

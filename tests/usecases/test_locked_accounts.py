@@ -9,16 +9,11 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Engine
 
-from worker.domain.manners import Pressure
 from worker.poller import Poller
 from worker.polling import poll_while_due
 from worker.sandbox import SandboxClient, SandboxSettings, running_sandbox
 from worker.settlement import Polled
-from worker.store.db import read_clock, transaction
-from worker.store.pressure import read_pressure, save_pressure
-from worker.store.settling import count_polls
 
 Sql = Callable[..., list[tuple[Any, ...]]]
 Hold = Callable[[str], AbstractContextManager[None]]
@@ -72,18 +67,3 @@ def test_accounts_that_somebody_has_locked_hold_up_no_other(poller: Poller, hold
 def test_who_records_leads_in_a_transaction_of_his_own_locks_no_account(poller: Poller, hold: Hold) -> None:
     with hold("select track_lead(name, 'of-a-site') from resolver.accounts"):
         assert poll_all(poller).final == 15
-
-
-def test_a_settlement_waits_for_no_count_and_no_step_of_pressure(engine: Engine, hold: Hold, sql: Sql) -> None:
-    with hold("select from resolver.accounts where name = 'sandbox' for update"), transaction(engine) as connection:
-        now = read_clock(connection)
-        before = read_pressure(connection, "sandbox").pressure
-        count_polls(connection, "sandbox", 7, 0, now)
-        save_pressure(connection, "sandbox", Pressure(0.5, 0.0, 0, 0, now))
-        assert read_pressure(connection, "sandbox").pressure == before
-    with transaction(engine) as connection:
-        count_polls(connection, "sandbox", 7, 0, now)
-        save_pressure(connection, "sandbox", Pressure(0.5, 0.0, 0, 0, now))
-    assert sql("select rate_share, polls from resolver.accounts a join resolver.poll_counts on account_id = a.id") == [
-        (0.5, 7)
-    ]

@@ -22,8 +22,8 @@ from worker.domain.shape import (
     DeliveryRow,
     Id,
     NamedRow,
-    Record,
-    Response,
+    WrittenRecord,
+    WrittenResponse,
     decode_buyers,
     decode_deliveries,
     decode_named,
@@ -45,7 +45,7 @@ class NeedsCareError(Exception):
     """Something that the careful reader decides."""
 
 
-def read_blocks(record: Record, response: Response) -> Blocks:
+def read_blocks(record: WrittenRecord, response: WrittenResponse) -> Blocks:
     """What is told of campaign, supplier, buyers and deliveries, each in one of the two places; None: nowhere.
 
     Raises:
@@ -82,7 +82,7 @@ def _pick(in_record: bytes, in_response: bytes) -> bytes:
 def _decode(decode: Callable[[bytes], Decoded], block: bytes) -> Decoded | None:
     try:
         return decode(block) if block else None
-    except DecodeError:
+    except (DecodeError, RecursionError):
         raise NeedsCareError from None
 
 

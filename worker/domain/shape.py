@@ -1,7 +1,7 @@
 """The documented shape of an answer, as msgspec decodes it: a field of another name or kind is another shape.
 
-The blocks that a market tells again and again (its campaigns, buyers, deliveries) come as they were written, and are
-decoded by themselves: whoever reads them can remember each by its bytes.
+Twice: with all that is in it checked, as an answer has to be that comes from LeadByte; and with its blocks, which a
+market tells again and again, left as they were written, for whoever reads the journal and remembers what they mean.
 
 Sources: LeadByte, "API Queue", and its example of an approved lead. Neighbour: `worker.domain.ordinary` reads it.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from msgspec import DecodeError, Raw, Struct
+from msgspec import UNSET, DecodeError, Raw, Struct, UnsetType
 from msgspec.json import Decoder
 
 Id = int | str | None
@@ -53,10 +53,10 @@ class NamedRow(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
 class Blocks(Struct, gc=False, forbid_unknown_fields=True, rename="camel"):
     """What the key's settings append, to the record or to its `response` (documented; the places are inferred)."""
 
-    buyers: Raw = Raw()
-    deliveries: Raw = Raw()
-    campaign: Raw = Raw()
-    supplier: Raw = Raw()
+    buyers: list[BuyerRow] | None = None
+    deliveries: list[DeliveryRow] | None = None
+    campaign: NamedRow | None = None
+    supplier: NamedRow | None = None
 
 
 class Response(Blocks, gc=False, forbid_unknown_fields=True, rename="camel"):
@@ -64,7 +64,7 @@ class Response(Blocks, gc=False, forbid_unknown_fields=True, rename="camel"):
 
     code: int | None = None
     response: str | None = None
-    info: list[str] | dict[str, str | int | float | bool | None] | None = None
+    info: list[str] | dict[str, str | int | float | bool | None] | UnsetType | None = UNSET
     lead_id: Id = None
     rejection_id: Id = None
     process_time: Amount = None
@@ -90,19 +90,55 @@ class Envelope(Struct, gc=False, forbid_unknown_fields=True):
     records: tuple[Record]
 
 
-_DECODER = Decoder(Envelope)
-# Of blocks; DecodeError for one of another shape.
+class WrittenResponse(Response, gc=False, forbid_unknown_fields=True, rename="camel"):
+    """The same, its blocks as they were written."""
+
+    buyers: Raw = Raw()  # type: ignore[assignment]
+    deliveries: Raw = Raw()  # type: ignore[assignment]
+    campaign: Raw = Raw()  # type: ignore[assignment]
+    supplier: Raw = Raw()  # type: ignore[assignment]
+
+
+class WrittenRecord(Record, gc=False, forbid_unknown_fields=True, rename="camel", kw_only=True):
+    """The same, its blocks as they were written."""
+
+    buyers: Raw = Raw()  # type: ignore[assignment]
+    deliveries: Raw = Raw()  # type: ignore[assignment]
+    campaign: Raw = Raw()  # type: ignore[assignment]
+    supplier: Raw = Raw()  # type: ignore[assignment]
+    response: WrittenResponse | None = None
+
+
+class WrittenEnvelope(Envelope, gc=False, forbid_unknown_fields=True):
+    """The same."""
+
+    records: tuple[WrittenRecord]
+
+
+_decode, _decode_written = Decoder(Envelope).decode, Decoder(WrittenEnvelope).decode
+# Of blocks as they were written; DecodeError for one of another shape.
 decode_buyers = Decoder(list[BuyerRow] | None).decode
 decode_deliveries = Decoder(list[DeliveryRow] | None).decode
 decode_named = Decoder(NamedRow | None).decode
 
 
-def decode_ordinary(body: bytes | str) -> Record | None:
+def decode_ordinary(body: bytes) -> Record | None:
     """The record, if the answer has just this shape, in plain ASCII without escapes: no text then needs cleaning."""
-    if not body.isascii() or (b"\\" in body if isinstance(body, bytes) else "\\" in body):
+    if not body.isascii() or b"\\" in body:
         return None
     try:
-        (record,) = _DECODER.decode(body).records
+        (record,) = _decode(body).records
     except DecodeError:
+        return None
+    return record
+
+
+def decode_written(body: str) -> WrittenRecord | None:
+    """The same of a text in the journal, with its blocks not looked into."""
+    if not body.isascii() or "\\" in body:
+        return None
+    try:
+        (record,) = _decode_written(body).records
+    except (DecodeError, RecursionError):  # what is not looked into may be of any depth
         return None
     return record

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import select
+import warnings
 from collections.abc import Iterator
 from functools import cache
 
@@ -16,9 +17,11 @@ import pycurl
 
 from worker.leadbyte.curl_exchange import Exchange
 
+# Deprecated since it looks at all where `socket_action` looks at one; here that is what it is for.
+warnings.filterwarnings("ignore", "socket_all", DeprecationWarning)
+
 # Kept for the next request. Each is a file descriptor, of which a process commonly has 1,024.
 _MOST_CONNECTIONS = 512
-_LONGEST_SELECT_SECONDS = 0.05  # what `perform` has sent ends soon, or was sent to a LeadByte that has become slow
 _EVENTS = {
     pycurl.POLL_IN: select.POLLIN,
     pycurl.POLL_OUT: select.POLLOUT,
@@ -35,15 +38,15 @@ class CurlLoop:
         self._under_way: dict[pycurl.Curl, Exchange] = {}
         self._spare: list[Exchange] = []
         self._opening: list[Exchange] = []
-        self._tries_all = self._is_performing = False
-        self._unwatched: set[Exchange] = set()  # sent by `perform`, which need not tell of their sockets
+        self._tries_all = False
+        self._is_untold = False  # `perform` need not tell of the sockets that it went on with
         self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_NOTHING)
         self._multi.setopt(pycurl.M_MAXCONNECTS, _MOST_CONNECTIONS)
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
 
     def take_spare(self) -> Exchange:
         """An exchange to prepare, and then to `start` or to `put_back`."""
-        return self._spare.pop() if self._spare else Exchange(self._note_opening)
+        return self._spare.pop() if self._spare else Exchange(self._opening.append)
 
     def put_back(self, exchange: Exchange) -> None:
         """It is not needed any more."""
@@ -51,39 +54,31 @@ class CurlLoop:
         self._spare.append(exchange)
 
     def try_all(self, *, is_cheaper: bool) -> None:
-        """From now on try all that are under way, or look at those alone for which something came.
-
-        Not every libcurl tells of the sockets of what `perform` has sent: until that has ended, all are tried.
-        """
+        """From now on try all that are under way, or look at those alone for which something came."""
+        self._is_untold = self._is_untold or self._tries_all
         self._tries_all = is_cheaper
 
     def start(self, exchange: Exchange) -> None:
         """Have it sent at the next `send` or `run`."""
-        if self._tries_all:
-            self._unwatched.add(exchange)
         self._under_way[exchange.easy] = exchange
         self._multi.add_handle(exchange.easy)
 
     def run(self, seconds: float) -> None:
-        """Send and receive what is possible now; wait up to so long for something to do."""
-        if self._tries_all or self._unwatched:
-            self._run_all(seconds)
-            return
+        """Send and receive what is possible now; wait up to so long for something to do, or not at all."""
+        if self._tries_all:
+            self._multi.perform()
+            if seconds > 0:  # nothing is left to try: the next time, it is waited for
+                self.try_all(is_cheaper=False)
+        elif self._is_untold:
+            self._is_untold = False
+            self._multi.socket_all()
+        else:
+            self._wait(seconds)
+
+    def _wait(self, seconds: float) -> None:
         for descriptor, event in self._poll.poll(math.ceil(1000 * self._bound(seconds))):
             self._multi.socket_action(descriptor, _tell_libcurl(event))
         self.send()
-
-    def _run_all(self, seconds: float) -> None:
-        if seconds > 0 or not self._tries_all:
-            self.send()  # first, so that `perform` sends none of those that are to be watched
-            readers, writers, _ = self._multi.fdset()  # it leaves out descriptors that `select` can't take
-            select.select(readers, writers, (), min(self._bound(seconds), _LONGEST_SELECT_SECONDS))
-        self._perform()
-
-    def _perform(self) -> None:
-        self._is_performing = True
-        self._multi.perform()
-        self._is_performing = False
 
     def _bound(self, seconds: float) -> float:
         """So long, but no longer than until libcurl wants to look at its deadlines."""
@@ -93,7 +88,7 @@ class CurlLoop:
     def send(self) -> None:
         """Send what was started, and do what libcurl has put off until now; what has come is mostly left to `run`."""
         if self._tries_all:
-            self._perform()
+            self._multi.perform()
         elif self._multi.timeout() == 0:
             self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
 
@@ -127,14 +122,7 @@ class CurlLoop:
 
     def _finish(self, easy: pycurl.Curl) -> Exchange:
         self._multi.remove_handle(easy)
-        exchange = self._under_way.pop(easy)
-        self._unwatched.discard(exchange)
-        return exchange
-
-    def _note_opening(self, exchange: Exchange) -> None:
-        self._opening.append(exchange)
-        if self._is_performing:
-            self._unwatched.add(exchange)
+        return self._under_way.pop(easy)
 
     def _watch(self, what: int, descriptor: int, _multi: object, _data: object) -> None:
         if what == pycurl.POLL_REMOVE:

@@ -12,7 +12,10 @@ from operator import attrgetter
 from typing import Any
 
 from msgspec.json import Encoder
+from psycopg import DataError
 from sqlalchemy import Connection, CursorResult, TextClause, text
+
+from worker.errors import LeadResolverError
 
 
 def unnest(columns: Mapping[str, str], alias: str) -> str:
@@ -60,7 +63,11 @@ def execute_many(
 
 def fetch_rows(result: CursorResult[Any]) -> Sequence[tuple[Any, ...]]:
     """All rows, as the driver has them: a `Row` around each costs as much as the row, and one by one thrice as much."""
-    rows = result.cursor.fetchall()
+    try:
+        rows = result.cursor.fetchall()
+    except DataError as error:  # Python has no year 10000, and no infinite moment
+        said = f"Postgres has a value that can't be read ({type(error).__name__}); nothing was done"
+        raise LeadResolverError(said) from None
     result.close()
     return rows
 

@@ -18,8 +18,7 @@ class Recorded:
     paused_until: datetime | None
 
 
-# Without a lock: two workers that step at once take one step between them, which is as good. A step is not waited for
-# either: as long as somebody else has the account locked, nothing more is claimed of it.
+# Without a lock: two workers that step at once take one step between them, which is as good.
 _READ = text("""
     select rate_share, strain, strained_in_a_row, trips, pressure_changed_at, paused_until
     from resolver.accounts where name = :account
@@ -27,7 +26,7 @@ _READ = text("""
 _SAVE = text("""
     update resolver.accounts set rate_share = :share, strain = :strain, strained_in_a_row = :strained_in_a_row,
         trips = :trips, pressure_changed_at = :changed_at
-    where id = (select id from resolver.accounts where name = :account for no key update skip locked)
+    where name = :account
 """)
 
 
@@ -39,5 +38,5 @@ def read_pressure(connection: Connection, account: str) -> Recorded:
 
 
 def save_pressure(connection: Connection, account: str, pressure: Pressure) -> None:
-    """From now on; nothing while somebody else has locked the account."""
+    """From now on."""
     connection.execute(_SAVE, {"account": account, **asdict(pressure)})

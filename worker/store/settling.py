@@ -116,7 +116,7 @@ _JOURNAL = text(f"""
 _COUNT_POLLS = text("""
     insert into resolver.poll_counts (account_id, bucket, polls, failures)
     select id, date_bin('10 seconds', cast(:now as timestamptz), 'epoch'), :polls, :failures
-    from resolver.accounts where name = :account for key share skip locked  -- the count is not worth waiting for
+    from resolver.accounts where name = :account
     on conflict (account_id, bucket) do update
     set polls = poll_counts.polls + excluded.polls, failures = poll_counts.failures + excluded.failures
 """)
