@@ -251,7 +251,7 @@ def test_blocks_too_long_to_be_remembered_are_read_all_the_same() -> None:
 
 
 BLOCKS = ["campaign", "supplier", "buyers", "deliveries", "info"]
-PERSON = '{"id": 7, "lead": {"email": "someone@example.org"}}'
+PERSON = '{"id": 7, "lead": "someone@example.org"}'
 
 
 @pytest.mark.parametrize("block", BLOCKS)
@@ -265,6 +265,13 @@ def test_a_block_told_twice_hides_no_lead_data(block: str, hides: str) -> None:
         said = body.replace(place, f'"{name}": {hidden}, {place}', 1)
         assert said != body
         assert glance_at_reply(QUEUE_ID, 200, said.encode()) is None
+
+
+def test_a_response_told_before_that_there_is_none_hides_no_lead_data() -> None:
+    body = json.dumps({**VERDICT, "records": [QUEUED]}).replace(
+        '"response"', f'"response": {{"info": {PERSON}}}, "response"'
+    )
+    assert glance_at_reply(QUEUE_ID, 200, body.encode()) is None
 
 
 @pytest.mark.parametrize("block", BLOCKS)

@@ -86,11 +86,14 @@ def glance_at_reply(queue_id: str, http_status: int, body: bytes) -> Reading | N
     record = decode_ordinary(body) if http_status == _OK else None
     if record is None or body.count(b'"queueId"') > 1 or not _is_ordinary(queue_id, record):
         return None
-    if record.response is None:
-        _queued_text.learn(queue_id, body)
-        return _QUEUED
-    # Told twice, the first may be anything; of other blocks the shape would be checked both times.
-    return _VERDICTS[record.status] if body.count(b'"info"') <= (record.response.info is not UNSET) else None
+    response = record.response
+    # Told twice, the first may be anything; of all else the shape is checked each time.
+    if body.count(b'"info"') > (response is not None and response.info is not UNSET):
+        return None
+    if response is not None:
+        return _VERDICTS[record.status]
+    _queued_text.learn(queue_id, body)
+    return _QUEUED
 
 
 def read_ordinary(queue_id: str, http_status: int, body: str) -> Reading | None:
