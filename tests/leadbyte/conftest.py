@@ -14,22 +14,11 @@ from worker.leadbyte.transport import Request, Transport, fetch_many
 from worker.sandbox import SandboxClient, SandboxSettings, running_sandbox
 
 
-class TryingAll(CurlLoop):
-    """As it is driven where answers come at once."""
-
-    def try_all(self, *, is_cheaper: bool) -> None:  # noqa: ARG002 - whatever is cheaper
-        super().try_all(is_cheaper=True)
-
-
 class Alternating(CurlLoop):
     """Driven one way and the other in turns, whatever is under way."""
 
     def try_all(self, *, is_cheaper: bool) -> None:  # noqa: ARG002 - whatever is cheaper
         super().try_all(is_cheaper=not self._tries_all)
-
-
-def make_curl_trying_all() -> CurlTransport:
-    return CurlTransport(TryingAll)
 
 
 def make_curl_alternating() -> CurlTransport:
@@ -39,7 +28,6 @@ def make_curl_alternating() -> CurlTransport:
 TRANSPORTS: list[Callable[[], Transport]] = [
     RequestsTransport,
     CurlTransport,
-    make_curl_trying_all,
     make_curl_alternating,
 ]
 KEY = "sandbox-key"
