@@ -24,7 +24,7 @@ from worker.leadbyte.client import PollWindow
 from worker.leadbyte.pace import WINDOW_SECONDS
 from worker.permits import PermitKeeper
 from worker.poller import Poller
-from worker.reserving import AFTER_A_FAULT_SECONDS, find_budget
+from worker.reserving import AFTER_A_FAULT_SECONDS, CONTENDED_AGAIN_SECONDS, find_budget
 from worker.store.claimable import list_with_due_leads
 from worker.store.claims import Claimant, claim_due_leads
 from worker.store.db import read_clock, transaction
@@ -112,10 +112,13 @@ class Claimer:
         return Batch(account, claim, now, read_at, self._poller.reads_facts)
 
     def _claim_contended(self, lane: Lane, *, suspects: bool) -> Batch | None:
-        """Once more where nobody had the account locked the last time: mostly it is for a millisecond."""
-        if lane.account.name in self._contended:
+        """Once more where nobody had the account locked the last time: mostly it is for a moment; then soon again."""
+        name = lane.account.name
+        if name in self._contended:
+            self._again_at[name] = time.monotonic() + CONTENDED_AGAIN_SECONDS
+            self._look_at = min(self._look_at, self._again_at[name])
             return None
-        self._contended.add(lane.account.name)
+        self._contended.add(name)
         time.sleep(CONTENDED_MOMENT_SECONDS)
         return self.claim(lane, suspects=suspects)
 
