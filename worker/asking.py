@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from worker.accounts import Account
 from worker.domain.answers import Answer, Asked, NoAnswer, Silence
 from worker.domain.classify import Meaning, Reading, classify_reply
+from worker.domain.lifecycle import FINAL
 from worker.domain.manners import BREAKS_AFTER
 from worker.domain.ordinary import glance_at_reply, read_ordinary
 from worker.leadbyte.client import Question
@@ -203,7 +204,7 @@ def _read_answer(lead: ClaimedLead, asked: Asked, received_at: datetime, *, read
         meaning = Meaning.UNASKED if asked.why is Silence.UNSENT else Meaning.FAILED
         return Told(lead, Reading(meaning, asked.why), is_strained=asked.why in _STRAINED_SILENCES)
     reading = glance_at_reply(lead.queue_id, asked.http_status, asked.body)
-    if reading is not None and reads_facts:
+    if reading is not None and reads_facts and reading.state in FINAL:  # "Queued" has no facts
         reading = read_ordinary(lead.queue_id, asked.http_status, asked.body.decode("ascii"))
     if reading is not None:
         return Told(lead, reading, Reply(received_at, asked.http_status, keep_ordinary(asked.body)))

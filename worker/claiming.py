@@ -39,7 +39,7 @@ CLAIM_AGAIN_SECONDS = 0.25
 # of the others, nor for the permits that its last answers give back.
 FOLLOW_SECONDS = 0.05
 _FOLLOW_FOR_SECONDS = 1.0
-CONTENDED_MOMENT_SECONDS = 0.02  # of a claim that another has just made, or a settlement
+_CONTENDED_MOMENT_SECONDS = 0.02  # of a claim that another has just made, or a settlement
 _BOUND = timedelta(seconds=5)  # of one try at handing over: if none succeeds, others come when our permits lapse
 _NAME_BITS = 63  # of a run: a bigint that no other run under way has
 
@@ -119,7 +119,7 @@ class Claimer:
             self._look_at = min(self._look_at, self._again_at[name])
             return None
         self._contended.add(name)
-        time.sleep(CONTENDED_MOMENT_SECONDS)
+        time.sleep(_CONTENDED_MOMENT_SECONDS)
         return self.claim(lane, suspects=suspects)
 
     def have_lapsed(self, lane: Lane) -> bool:

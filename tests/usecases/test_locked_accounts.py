@@ -1,4 +1,4 @@
-"""Somebody has an account's row locked, for as long as he leaves a transaction open: it delays nothing but itself."""
+"""Somebody has an account's row locked, for as long as he leaves a transaction open: no claim of another waits."""
 
 from __future__ import annotations
 

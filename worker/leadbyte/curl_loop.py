@@ -1,7 +1,7 @@
 """Drives many transfers at once in one thread: libcurl's multi interface over poll(2).
 
 `socket_action` looks at one transfer for which something came; `perform` tries each, whether anything came for it or
-not. Where most have an answer already that is cheaper by a sixth: nobody need be told of every socket. Used by
+not. Where most have an answer already that is cheaper by a sixth: one call for all, instead of one for each. Used by
 `curl_transport`, which knows.
 """
 
@@ -76,14 +76,10 @@ class CurlLoop:
             self._wait(seconds)
 
     def _wait(self, seconds: float) -> None:
-        for descriptor, event in self._poll.poll(math.ceil(1000 * self._bound(seconds))):
+        wait, deadline = math.ceil(1000 * max(0.0, seconds)), self._multi.timeout()  # -1: libcurl has none
+        for descriptor, event in self._poll.poll(wait if deadline < 0 else min(wait, deadline)):
             self._multi.socket_action(descriptor, _tell_libcurl(event))
         self.send()
-
-    def _bound(self, seconds: float) -> float:
-        """So long, but no longer than until libcurl wants to look at its deadlines."""
-        milliseconds = self._multi.timeout()
-        return max(0.0, seconds) if milliseconds < 0 else max(0.0, min(seconds, milliseconds / 1000))
 
     def send(self) -> None:
         """Send what was started, and do what libcurl has put off until now; what has come is mostly left to `run`."""
