@@ -226,9 +226,26 @@ def test_a_lane_lacks_permits_as_long_as_its_account_may_have_more_of_them() -> 
     assert lane.find_wanted() == Wanted(4, 0, 1)
 
 
+def test_a_lead_whose_permit_is_kept_by_one_that_hangs_has_another() -> None:
+    hanging, late = open_batch(1, 1, permits=1, with_moment=1), open_batch(2, 1, permits=0, with_moment=1)
+    lane = open_lane(hanging, late)
+    wanted = lane.find_wanted()
+    assert wanted == Wanted(0, 0, 2, held_up=1)
+    lane.take_permits(wanted, 1)
+    assert lane.find_wanted() is None
+
+
+def test_permits_go_to_those_that_have_their_moments_before_others() -> None:
+    hanging = open_batch(1, 2, permits=1, with_moment=2)
+    lane = open_lane(hanging, open_batch(2, 6, permits=0))
+    assert lane.find_wanted() == Wanted(0, 2, 2, held_up=1)
+
+
 def test_no_permit_is_wanted_while_a_settlement_says_how_many_are_kept() -> None:
     lane = open_lane(open_batch(1, 20, permits=1))
     assert lane.find_wanted(with_permits=False) == Wanted(1, 0, 1)
+    held_up = open_lane(open_batch(1, 2, permits=1, with_moment=2))
+    assert held_up.find_wanted(with_permits=False) is None
 
 
 def test_a_lane_whose_permits_are_enough_lacks_none() -> None:

@@ -45,19 +45,21 @@ class Lane:
         return sum(len(batch.unanswered) for batch in self.batches.values())
 
     def find_wanted(self, *, with_permits: bool = True) -> Wanted | None:
-        """Moments for those that wait and could leave in time, and for more if they had permits; None: not now.
+        """Moments for those that wait and could leave in time, and permits for those without; None: not now.
 
         `with_permits`: not while a settlement is under way, which says how many permits its batch keeps.
         """
-        room, permits = self._count_room(), self.count_permits()
-        requests = max(0, min(room, self._count_waiting()))
-        most_more = self.account.concurrency - permits if with_permits else 0
-        lacking = max(0, min(self._count_waiting() - requests, most_more))
+        room, waiting, permits = self._count_room(), self._count_waiting(), self.count_permits()
+        requests = max(0, min(room, waiting))
+        most_more = max(0, self.account.concurrency - permits) if with_permits else 0
+        # They have their moments, since permits were to become free for them: but one that hangs keeps its own.
+        held_up = max(0, min(self.count_unanswered() - waiting - permits, most_more))
+        lacking = min(waiting - requests, most_more - held_up)
         # Of those that may have a moment before they have a permit, half are there still: that is soon enough.
         is_enough = 2 * room < self._count_turns() - self._count_at_once()
-        if not lacking and (is_enough or not requests):
+        if not lacking and not held_up and (is_enough or not requests):
             return None
-        return Wanted(requests, lacking, self._newest.claim.id)
+        return Wanted(requests, lacking, self._newest.claim.id, held_up)
 
     def take_permits(self, wanted: Wanted, permits: int) -> None:
         """So many of those that were lacking."""

@@ -8,13 +8,16 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from typing import Any
 
 import pytest
 
 from tests.leadbyte.raw_server import JSON_OK, Conversation, always, encode, serve
 from worker.domain.answers import Answer, Asked, NoAnswer, Silence
 from worker.leadbyte import pace
+from worker.leadbyte.requests_transport import RequestsWindow
 from worker.leadbyte.transport import Request, Transport, Window
 
 _OK = Answer(200, JSON_OK)
@@ -325,3 +328,21 @@ def test_what_is_no_request_is_broken_and_spoils_no_other(
         assert answers[1] == _OK
         assert isinstance(answers[0], NoAnswer)
         assert fetch(server.url) == _OK
+
+
+class Raced(list[Any]):
+    """Sessions of which another thread takes the last whenever it was looked whether there is one."""
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def test_an_answer_comes_though_another_thread_took_the_last_session() -> None:
+    with (
+        serve(always(encode(JSON_OK))) as server,
+        ThreadPoolExecutor(2) as threads,
+        closing(RequestsWindow(threads, Raced(), PATIENCE, is_429)) as window,
+    ):
+        window.open_lane(1, 1)
+        window.add(1, make_requests(server.url, 1))
+        assert window.take(PATIENCE) == [(1, 0, _OK)]

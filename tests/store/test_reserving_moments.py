@@ -23,11 +23,18 @@ Sql = Callable[..., list[tuple[Any, ...]]]
 
 
 def take(
-    engine: Engine, wanted: int, *, rate: float = 20.0, per_day: int | None = None, lacking: int = 0, claim: int = 0
+    engine: Engine,
+    wanted: int,
+    *,
+    rate: float = 20.0,
+    per_day: int | None = None,
+    lacking: int = 0,
+    claim: int = 0,
+    held_up: int = 0,
 ) -> tuple[datetime, Moments]:
     for _ in range(1000):
         with suppress(DatabaseContended), transaction(engine) as connection:
-            now, asked = read_clock(connection), Wanted(wanted, lacking, claim)
+            now, asked = read_clock(connection), Wanted(wanted, lacking, claim, held_up)
             return now, reserve_moments(connection, "acme", Budget(rate, 4, per_day), now, asked)
         time.sleep(0.01)
     raise AssertionError("somebody keeps the account locked")
@@ -112,6 +119,21 @@ def test_permits_that_have_become_free_come_with_a_moment_each(
     _, reserved = take(engine, 1, lacking=lacking, claim=our_claim)
     assert (reserved.count, reserved.permits) == (1 + more, more)
     assert count_permits(sql) == 1 + more
+
+
+def test_those_that_have_their_moments_get_permits_alone_and_first(engine: Engine, our_claim: int, sql: Sql) -> None:
+    _, reserved = take(engine, 0, lacking=2, held_up=2, claim=our_claim)
+    assert (reserved.count, reserved.permits) == (1, 3)
+    assert count_permits(sql) == 4
+
+
+def test_a_permit_without_a_moment_is_to_be_had_while_the_next_moment_is_far(
+    engine: Engine, our_claim: int, sql: Sql
+) -> None:
+    take(engine, 1, rate=0.1)
+    _, reserved = take(engine, 0, rate=0.1, lacking=1, held_up=1, claim=our_claim)
+    assert (reserved.count, reserved.permits) == (0, 1)
+    assert count_permits(sql) == 2
 
 
 def test_no_permit_is_taken_that_the_budget_has_no_moment_for(engine: Engine, our_claim: int, sql: Sql) -> None:

@@ -175,12 +175,18 @@ class RequestsWindow:
             self._to_dispatch.notify()
 
     def _ask_over(self, line: Line, request: Request) -> Asked:
-        session = self._sessions.pop() if self._sessions else open_session()
+        session = self._take_session()
         with watchdog.limit(self._timeout_seconds, line.cut) as deadline:
             asked = _ask(session, request, self._timeout_seconds)
         self._sessions.append(session)
         # What the watchdog cut off looks like a broken connection from here, or like an answer that ended.
         return NoAnswer(Silence.TIMEOUT) if deadline.has_passed else asked
+
+    def _take_session(self) -> requests.Session:
+        try:
+            return self._sessions.pop()
+        except IndexError:  # not looked up before: another thread could take the last one in between
+            return open_session()
 
 
 def _ask(session: requests.Session, request: Request, timeout_seconds: float) -> Asked:

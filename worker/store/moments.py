@@ -36,11 +36,15 @@ class Moments:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Moments for `requests` that have permits, and for up to `lacking` more with a permit each, for the claim."""
+    """Moments for `requests` that have permits, and for up to `lacking` more with a permit each, for the claim.
+
+    Before those, permits for up to `held_up` that have their moments.
+    """
 
     requests: int
     lacking: int
     claim: int
+    held_up: int = 0
 
 
 def reserve_moments(connection: Connection, account: str, budget: Budget, now: datetime, wanted: Wanted) -> Moments:
@@ -59,13 +63,13 @@ def reserve_moments(connection: Connection, account: str, budget: Budget, now: d
         pause_until_tomorrow(connection, account, budget.requests_per_day, now)
         return Moments(is_used_up=True)
     slots = find_slots(row, budget, 0, now)
-    more = min(wanted.lacking, slots.soon - wanted.requests)
+    more = wanted.held_up + max(0, min(wanted.lacking, slots.soon - wanted.requests))
     if more > 0:
         held, _ = count_permits(connection, row.id, now)
         more = min(more, slots.permits - held)
     if more <= 0 or not take_permits(connection, wanted.claim, more, now):
         more = 0
-    count = min(wanted.requests + more, slots.soon)
+    count = min(wanted.requests + max(0, more - wanted.held_up), slots.soon)
     if count > 0:
         taken = {"next_slot_at": slots.start + count * slots.gap, "requests_today": row.requests_today + count}
         connection.execute(TAKE_SLOTS, {**taken, "account": row.id, "now": now, "paused_until": None})
