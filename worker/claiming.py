@@ -25,7 +25,7 @@ from worker.leadbyte.pace import WINDOW_SECONDS
 from worker.permits import PermitKeeper
 from worker.poller import Poller
 from worker.reserving import AFTER_A_FAULT_SECONDS, CONTENDED_AGAIN_SECONDS, find_budget
-from worker.store.claimable import list_with_due_leads
+from worker.store.claimable import list_with_due_leads, list_with_due_suspects
 from worker.store.claims import Claimant, claim_due_leads
 from worker.store.db import read_clock, transaction
 from worker.store.handing_over import hand_over, keep_distance
@@ -65,15 +65,19 @@ class Claimer:
         """
         now = time.monotonic()
         if accounts and (is_idle or now >= self._look_at):
-            found = self.look_up(accounts)
+            found = self._look_up(accounts)
             self._claimable = {name for name, is_anothers in found.items() if not is_anothers}
             self._look_at = time.monotonic() + self.look_every()
         return self._claimable
 
-    def look_up(self, accounts: Collection[str]) -> Mapping[str, bool]:
-        """Of these, the accounts with due leads; for each, whether another run has it."""
+    def _look_up(self, accounts: Collection[str]) -> Mapping[str, bool]:
         with transaction(self._poller.engine) as connection:
             return list_with_due_leads(connection, accounts, read_clock(connection), self._run)
+
+    def list_suspected(self, accounts: Collection[str]) -> Collection[str]:
+        """Of these, the accounts with due leads that may have killed their workers."""
+        with transaction(self._poller.engine) as connection:
+            return list_with_due_suspects(connection, accounts, read_clock(connection))
 
     def look_every(self) -> float:
         """Seconds between two looks."""

@@ -87,7 +87,7 @@ class _Run:
 
     def poll_suspects(self) -> Iterator[Polled]:
         """Leads that may have killed their workers, each alone."""
-        for name in self._claimer.look_up(self._accounts) if self._may_go_on() else ():
+        for name in self._claimer.list_suspected(self._accounts) if self._may_go_on() else ():
             for _ in range(SUSPECTS_A_TURN):
                 if not self._may_go_on() or not self.claim(self._accounts[name], suspects=True):
                     break

@@ -41,7 +41,7 @@ FILL = f"""
 """
 
 RECHECK = {"account": "acme", "now": NOW, "every": timedelta(days=1), "gap": timedelta(seconds=1), "most": 100}
-CLAIM = {"claim": 5, "until": NOW, "account": 1, "now": NOW, "suspects": False, "oldest": 100, "newest": 100}
+CLAIM = {"claim": 5, "until": NOW, "account": 1, "now": NOW, "oldest": 100, "newest": 100}
 LOOK = {"names": ["acme", "other"], "now": NOW, "soon": NOW, "far": NOW, "until": NOW + timedelta(minutes=2), "run": 1}
 RESCUE = {"now": NOW, "longest_lease": timedelta(minutes=2), "most_crashes": 3}
 STEP = (NOW, True, False, None, None, "x", True)
@@ -72,6 +72,8 @@ STATEMENTS: dict[str, tuple[TextClause, dict[str, Any], str, str]] = {
     "claim": (claims._CLAIM_LEADS, CLAIM, "watches", "ix_watches_due"),
     "due": (accounts._DUE, {"now": NOW, "most": 1600}, "watches", "ix_watches_due"),
     "claimable": (claimable._WITH_DUE_LEADS, LOOK, "watches", "ix_watches_due"),
+    "claim a suspect": (claims._CLAIM_SUSPECT, CLAIM, "watches", "ix_watches_suspect"),
+    "suspected": (claimable._WITH_DUE_SUSPECTS, LOOK, "watches", "ix_watches_suspect"),
     "rescue": (rescue._RESCUE, RESCUE, "watches", "ix_watches_leased"),
     # By its leads, or where few are leased by those: either reads hundreds of rows, not all.
     "settle": (settling._SETTLE, SETTLED, "watches", "pk_watches ix_watches_leased"),

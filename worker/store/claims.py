@@ -95,21 +95,27 @@ _OPEN_CLAIM = text("""
 # A lead that lost its lease twice in a row may have killed its workers: it is claimed alone, so that it harms no other.
 # Once is nobody's fault: every worker that is killed leaves a whole batch of such leads.
 # Half from each end of what is due: after a day's outage the backlog shrinks, and a fresh lead need not wait for it.
-_DUE = f"""
+_DUE = """
     select lead_id from resolver.watches
     where account_id = :account and claim_id is null and next_poll_at <= :now
-        and (crashes >= {SUSPECT_CRASHES}) = :suspects
 """
-_CLAIM_LEADS = text(f"""
+_SUSPECT = f"{_DUE} and crashes >= {SUSPECT_CRASHES}"
+_UNSUSPECTED = f"{_DUE} and crashes < {SUSPECT_CRASHES}"
+_CLAIM = """
     update resolver.watches w set claim_id = :claim, lease_until = :until
     from resolver.leads l
-    where w.lead_id = any(
-        array({_DUE} order by next_poll_at limit :oldest for update skip locked)
-        || array({_DUE} order by next_poll_at desc limit :newest for update skip locked)
-    ) and l.id = w.lead_id
+    where w.lead_id = any({}) and l.id = w.lead_id
     returning w.lead_id, w.queue_id, l.state, w.watched_since, w.failure_streak, w.not_found_since, w.told_digest,
         w.hurry_since
-""")
+"""
+_CLAIM_LEADS = text(
+    _CLAIM.format(f"""
+        array({_UNSUSPECTED} order by next_poll_at limit :oldest for update skip locked)
+        || array({_UNSUSPECTED} order by next_poll_at desc limit :newest for update skip locked)
+    """)
+)
+# In any order: they are few. In that of their moments, all that is due would be looked through for them.
+_CLAIM_SUSPECT = text(_CLAIM.format(f"array({_SUSPECT} limit 1 for update skip locked)"))
 
 
 def claim_due_leads(
@@ -152,12 +158,9 @@ def claim_due_leads(
         return None
     hold = PROBE_HOLDS.get(row.pause_kind)
     probe_until = now + hold if hold is not None else None
-    is_single = suspects or probe_until is not None
-    most = 1 if is_single else min(limit, slots.most, (slots.permits + claimant.permits) * LEADS_A_PERMIT)
-    values = {"account": row.id, "claim": row.claim, "now": now, "until": now + LEASE, "suspects": suspects}
-    # The odd one from either end: a small budget claims single leads, and the fresh would starve behind the old.
-    oldest = most // 2 + most % 2 * random.getrandbits(1)
-    leads = fetch_rows(connection.execute(_CLAIM_LEADS, {**values, "oldest": oldest, "newest": most - oldest}))
+    most = min(limit, slots.most, (slots.permits + claimant.permits) * LEADS_A_PERMIT)
+    values = {"account": row.id, "claim": row.claim, "now": now, "until": now + LEASE}
+    leads = _take_leads(connection, values, 1 if probe_until is not None else most, suspects=suspects)
     if not leads:
         return None
     permits = min(slots.permits, len(leads))
@@ -170,6 +173,16 @@ def claim_due_leads(
     connection.execute(TAKE_SLOTS, {**taken, "account": row.id, "now": now, "paused_until": probe_until})
     waits = [slots.start - now + n * slots.gap if n < moments else None for n in range(len(leads))]
     return Claim(row.claim, permits, tuple(map(_read_lead, _alternate(leads), waits)), slots.gap, probe_until)
+
+
+def _take_leads(
+    connection: Connection, values: Mapping[str, object], most: int, *, suspects: bool
+) -> Sequence[tuple[Any, ...]]:
+    if suspects:
+        return fetch_rows(connection.execute(_CLAIM_SUSPECT, values))
+    # The odd one from either end: a small budget claims single leads, and the fresh would starve behind the old.
+    oldest = most // 2 + most % 2 * random.getrandbits(1)
+    return fetch_rows(connection.execute(_CLAIM_LEADS, {**values, "oldest": oldest, "newest": most - oldest}))
 
 
 def _alternate(rows: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:

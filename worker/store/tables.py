@@ -156,6 +156,8 @@ watches = Table(
     ),
     Index("ix_watches_leased", "lease_until", postgresql_where=text("claim_id is not null")),
     Index("ix_watches_rechecked", "account_id", postgresql_where=text("is_recheck")),
+    # Mostly empty: see `SUSPECT_CRASHES`.
+    Index("ix_watches_suspect", "account_id", postgresql_where=text("crashes >= 2")),
 )
 
 # The journal: appended to, never changed; forgotten when it is old (see store/forgetting.py).
