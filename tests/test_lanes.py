@@ -190,7 +190,7 @@ def test_permits_for_which_others_wait_are_given_back_soon() -> None:
     assert lanes.find_wait(is_closing=False) == math.inf
     lanes.close(lane)
     assert lanes.find_wait(is_closing=True) < lanes.find_wait(is_closing=False) == SETTLE_SOON_SECONDS
-    lanes.note_handed_over(lane)
+    lane.is_handed_over = True
     assert lanes.find_wait(is_closing=False) == SETTLE_SOON_SECONDS
     lanes.forget(lane)
     assert lanes.find_wait(is_closing=False) == math.inf
@@ -204,7 +204,7 @@ def test_a_lane_that_is_closed_is_to_be_handed_over_once() -> None:
     assert lanes.list_closed() == []
     lanes.close(lane)
     assert lanes.list_closed() == [lane]
-    lanes.note_handed_over(lane)
+    lane.is_handed_over = True
     assert lanes.list_closed() == []
     assert list(lanes) == [lane]  # its answers are still waited for
 
@@ -233,6 +233,19 @@ def test_a_lead_whose_permit_is_kept_by_one_that_hangs_has_another() -> None:
     assert wanted == Wanted(0, 0, 2, held_up=1)
     lane.take_permits(wanted, 1)
     assert lane.find_wanted() is None
+
+
+def test_what_was_given_up_is_unasked_until_it_is_settled() -> None:
+    asked, waiting = open_batch(1, 1, permits=1, with_moment=1), open_batch(2, 1, permits=0)
+    lane = open_lane(asked, waiting)
+    answer(lane, asked, 1)
+    assert not lane.has_unasked()
+    lane.give_up_waiting()
+    assert lane.has_unasked()
+    assert lane.list_told() == [asked, waiting]
+    waiting.hand_over()
+    assert not lane.has_unasked()
+    assert lane.list_told() == [asked]
 
 
 def test_permits_go_to_those_that_have_their_moments_before_others() -> None:

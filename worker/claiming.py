@@ -37,9 +37,9 @@ log = structlog.get_logger(__name__)
 CLAIM_AGAIN_SECONDS = 0.25
 # The same, in the first second of a run: the run before it hints when its first account is free, and not again for each
 # of the others, nor for the permits that its last answers give back.
-FOLLOW_SECONDS = 0.05
+FOLLOW_SECONDS = 0.02
 _FOLLOW_FOR_SECONDS = 1.0
-_CONTENDED_MOMENT_SECONDS = 0.02  # of a claim that another has just made, or a settlement
+_CONTENDED_MOMENT_SECONDS = 0.01  # of a claim that another has just made, or a settlement
 _BOUND = timedelta(seconds=5)  # of one try at handing over: if none succeeds, others come when our permits lapse
 _NAME_BITS = 63  # of a run: a bigint that no other run under way has
 
@@ -116,15 +116,17 @@ class Claimer:
         return Batch(account, claim, now, read_at, self._poller.reads_facts)
 
     def _claim_contended(self, lane: Lane, *, suspects: bool) -> Batch | None:
-        """Once more where nobody had the account locked the last time: mostly it is for a moment; then soon again."""
+        """In a moment once more where nobody had the account locked the last time, and then soon again."""
         name = lane.account.name
-        if name in self._contended:
-            self._again_at[name] = time.monotonic() + CONTENDED_AGAIN_SECONDS
-            self._look_at = min(self._look_at, self._again_at[name])
-            return None
+        is_first = name not in self._contended
         self._contended.add(name)
-        time.sleep(_CONTENDED_MOMENT_SECONDS)
-        return self.claim(lane, suspects=suspects)
+        if is_first and not len(self._window):  # no request is held up
+            time.sleep(_CONTENDED_MOMENT_SECONDS)
+            return self.claim(lane, suspects=suspects)
+        again = _CONTENDED_MOMENT_SECONDS if is_first else CONTENDED_AGAIN_SECONDS
+        self._again_at[name] = time.monotonic() + again
+        self._look_at = min(self._look_at, self._again_at[name])
+        return None
 
     def have_lapsed(self, lane: Lane) -> bool:
         """Whether nothing more may be sent under the lane's permits."""
@@ -136,7 +138,7 @@ class Claimer:
 
     def keep_distance(self, lane: Lane) -> None:
         """Before the lane's last claim is settled: if its last request left late, no other may leave soon after it."""
-        free_at = None if lane.batches else self._window.find_overrun(lane.id)
+        free_at = None if lane.batches or lane.is_handed_over else self._window.find_overrun(lane.id)
         if free_at is not None:
             self._try("distance_not_kept", lane, lambda connection: self._keep_distance(connection, lane, free_at))
 

@@ -14,6 +14,7 @@ from itertools import count
 from worker.accounts import Account
 from worker.asking import SETTLE_SOON_SECONDS, Batch, Told
 from worker.domain.answers import Asked
+from worker.domain.classify import Meaning
 from worker.leadbyte.client import Question
 from worker.store.budget import MOMENTS_AHEAD
 from worker.store.moments import Wanted
@@ -31,6 +32,7 @@ class Lane:
         self.batches: dict[int, Batch] = {}  # by claim, the oldest first
         self.answer_seconds = math.inf  # how long the last few took, the slower ones, from when they were asked for
         self.at_most = math.inf  # requests that the window has under way at once
+        self.is_handed_over = False  # another process may go on with the account
 
     def add(self, batch: Batch) -> None:
         """A claim more."""
@@ -68,6 +70,14 @@ class Lane:
     def leaves_permits(self) -> bool:
         """Whether others could ask something while our last answers are waited for, if LeadByte bears all it may."""
         return self.count_unanswered() < self.account.concurrency
+
+    def has_unasked(self) -> bool:
+        """Whether some were given up, and are not settled yet."""
+        return any(told.reading.meaning is Meaning.UNASKED for batch in self.batches.values() for told in batch.told)
+
+    def list_told(self) -> list[Batch]:
+        """Those with answers that can be settled before others of theirs are there."""
+        return [batch for batch in self.batches.values() if batch.told and not batch.troubles]
 
     def count_spare_room(self) -> int:
         """How many leads of one claim more could leave in time, after those that wait."""
@@ -149,7 +159,6 @@ class Lanes:
     def __init__(self) -> None:
         self._lanes: dict[int, Lane] = {}
         self._open: dict[str, Lane] = {}
-        self._handed_over: set[int] = set()
         self._new_ids = count()
 
     def __iter__(self) -> Iterator[Lane]:
@@ -178,7 +187,7 @@ class Lanes:
 
     def list_closed(self) -> list[Lane]:
         """Those in which nothing more is asked, and whose account has not been handed over yet."""
-        return [lane for lane in self if not self.is_open(lane) and lane.id not in self._handed_over]
+        return [lane for lane in self if not self.is_open(lane) and not lane.is_handed_over]
 
     def find_wait(self, *, is_closing: bool) -> float:
         """Seconds to wait for answers in one go at most; `is_closing`: some of a closed lane have yet to leave."""
@@ -201,10 +210,6 @@ class Lanes:
         if is_open:
             del self._open[lane.account.name]
         return is_open
-
-    def note_handed_over(self, lane: Lane) -> None:
-        """Another process may go on with its account."""
-        self._handed_over.add(lane.id)
 
     def forget(self, lane: Lane) -> None:
         """Its last batch has ended."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 
 from worker.accounts import Account
 from worker.asking import Batch, ends_the_lane, tell_of_account
@@ -39,22 +40,16 @@ def poll_while_due(poller: Poller, may_go_on: Ask, on_handed_over: Tell = lambda
     """
     accounts = list(poller.accounts.values())
     random.shuffle(accounts)  # no account is always last
-    run = _Run(poller, accounts, may_go_on, on_handed_over)
-    try:
+    with closing(_Run(poller, accounts, may_go_on, on_handed_over)) as run:
         yield from run.poll_all()
         # A suspect may kill its worker: nothing else may be under way then.
         yield from run.poll_suspects()
-    finally:
-        run.close()
 
 
 def poll_account(poller: Poller, account: Account) -> Polled | None:
     """Poll one batch of the account's due leads; None if nothing could be claimed."""
-    run = _Run(poller, [account], lambda: False, lambda: None)
-    try:
+    with closing(_Run(poller, [account], lambda: False, lambda: None)) as run:
         return sum(run.drain(), start=Polled()) if run.claim(account) else None
-    finally:
-        run.close()
 
 
 class _Run:
@@ -223,15 +218,19 @@ class _Run:
         # What tells of the account is heeded before anything more is asked.
         yield from self._take_settled(at_most_left=0 if tell_of_account(told) else MOST_HANDED_IN)
 
+    def _hand_in_told(self, lane: Lane, *, at_most_left: int = MOST_HANDED_IN) -> Iterator[Polled]:
+        for batch in lane.list_told():
+            yield from self._hand_in(lane, batch)
+        yield from self._take_settled(at_most_left)
+
     def _hand_over(self, lane: Lane) -> Iterator[Polled]:
         """Let another process go on with the lane's account; here its last answers are still waited for."""
-        for batch in list(lane.batches.values()):
-            if batch.told and not batch.troubles:
-                yield from self._hand_in(lane, batch)
-        yield from self._take_settled(at_most_left=0)  # what was not asked about is due again for whoever comes
+        if lane.has_unasked():
+            yield from self._hand_in_told(lane, at_most_left=0)  # only then it is due for whoever comes
         if not lane.batches or self._claimer.hand_over(lane):
-            self._lanes.note_handed_over(lane)
+            lane.is_handed_over = True
             self._on_handed_over()
+            yield from self._hand_in_told(lane)
 
     def _take_settled(self, at_most_left: int = MOST_HANDED_IN) -> Iterator[Polled]:
         for share, settled in self._settling.take_settled(at_most_left):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
@@ -17,7 +18,7 @@ from worker.leadbyte.client import PollWindow
 from worker.poller import Poller
 from worker.polling import poll_while_due
 from worker.sandbox import SandboxClient, SandboxSettings, running_sandbox
-from worker.settlement import Polled
+from worker.settlement import Polled, Settled
 from worker.store.claims import claim_due_leads
 from worker.store.handing_over import hand_over
 
@@ -63,6 +64,22 @@ def test_another_process_goes_on_while_the_last_answers_are_waited_for(
     assert others[0].polled == others[0].final >= 9  # one of the four permits was for the first of these
     assert sql("select count(claim_id) from resolver.watches") == [(0,)]
     assert sql("select count(*) from resolver.claims") == [(0,)]
+
+
+def test_an_account_is_handed_over_before_its_last_answers_are_written_down(
+    make_other: Callable[[], Poller], make_due: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_handed_over = threading.Event()
+    settle = Poller.settle
+
+    def wait_and_settle(*its: Any) -> Settled:
+        assert is_handed_over.wait(30.0)
+        return settle(*its)
+
+    monkeypatch.setattr(Poller, "settle", wait_and_settle)
+    make_due("sandbox-slow-#", 1)
+    make_due("sandbox-approved-#", 3)
+    assert poll_one_turn(make_other(), is_handed_over.set).polled == 4
 
 
 def test_nobody_else_asks_while_one_does_however_much_is_due(
@@ -152,23 +169,42 @@ def test_a_run_follows_closely_at_first_where_another_has_the_account(
     assert claimer.list_claimable(["sandbox"], is_idle=False) == {"sandbox"}
 
 
+def note_claims(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
+    """Each claim from now on: of which account, and whether for suspects."""
+    noted: list[tuple[str, bool]] = []
+
+    def claim(connection: Connection, account: str, *rest: Any, suspects: bool) -> Any:
+        noted.append((account, suspects))
+        return claim_due_leads(connection, account, *rest, suspects=suspects)
+
+    monkeypatch.setattr(claiming, "claim_due_leads", claim)
+    return noted
+
+
 def test_of_hundreds_of_accounts_only_those_with_due_leads_are_claimed_of(
     make_other: Callable[[], Poller], make_due: Callable[..., None], monkeypatch: pytest.MonkeyPatch, sql: Sql
 ) -> None:
-    claimed: list[str] = []
-
-    def claim(connection: Connection, account: str, *rest: Any, **more: Any) -> Any:
-        claimed.append(account)
-        return claim_due_leads(connection, account, *rest, **more)
-
-    monkeypatch.setattr(claiming, "claim_due_leads", claim)
+    claimed = note_claims(monkeypatch)
     make_due("sandbox-approved-#", 30)
     sql("insert into resolver.accounts (name) select 'idle-' || n from generate_series(1, 200) n")
     poller = make_other()
     ours = poller.accounts["sandbox"]
     idle = {f"idle-{n}": replace(ours, name=f"idle-{n}") for n in range(1, 201)}
     assert poll_all(replace(poller, accounts={**idle, "sandbox": ours})).final == 30
-    assert set(claimed) == {"sandbox"}
+    assert {account for account, _ in claimed} == {"sandbox"}
+
+
+def test_suspects_are_claimed_where_there_are_some_and_nobody_else_is_disturbed_for_them(
+    make_other: Callable[[], Poller], make_due: Callable[..., None], monkeypatch: pytest.MonkeyPatch, sql: Sql
+) -> None:
+    claimed = note_claims(monkeypatch)
+    make_due("sandbox-approved-#", 3)
+    assert poll_all(make_other()).final == 3
+    assert not any(are_suspects for _, are_suspects in claimed)
+    make_due("sandbox-rejected-5-#", 3)
+    sql("update resolver.watches set crashes = 2 where queue_id like '%-5-3'")
+    poll_all(make_other())
+    assert sum(are_suspects for _, are_suspects in claimed) == 2  # the second finds no more
 
 
 def test_who_waits_for_answers_wakes_as_often_as_others_accounts_are_looked_at(

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
 import pytest
 
+from worker import claiming
+from worker.claiming import Claimer
+from worker.lane import Lane
+from worker.leadbyte.client import Question
 from worker.poller import Poller
 from worker.polling import poll_while_due
+from worker.reserving import CONTENDED_AGAIN_SECONDS
 from worker.sandbox import SandboxClient, SandboxSettings, running_sandbox
 from worker.settlement import Polled
 
@@ -67,3 +74,21 @@ def test_accounts_that_somebody_has_locked_hold_up_no_other(poller: Poller, hold
 def test_who_records_leads_in_a_transaction_of_his_own_locks_no_account(poller: Poller, hold: Hold) -> None:
     with hold("select track_lead(name, 'of-a-site') from resolver.accounts"):
         assert poll_all(poller).final == 15
+
+
+def test_a_claim_that_meets_a_lock_keeps_no_request_under_way_waiting(
+    poller: Poller, hold: Hold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    naps: list[float] = []
+    now = [100.0]
+    monkeypatch.setattr(claiming, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=naps.append))
+    account = poller.accounts["sandbox"]
+    with hold("select from resolver.accounts for update"), closing(poller.client.open_window()) as window:
+        window.add(account, 0, [Question(1, "sandbox-approved-1", send_at=time.monotonic() + 3600.0)], 1)
+        claimer = Claimer(poller, window)
+        assert claimer.claim(Lane(0, account)) is None
+        assert not claimer.may_claim(account)
+        now[0] += CONTENDED_AGAIN_SECONDS
+        assert claimer.may_claim(account)
+        claimer.close([])
+    assert naps == []
