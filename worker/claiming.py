@@ -26,7 +26,7 @@ from worker.permits import PermitKeeper
 from worker.poller import Poller
 from worker.reserving import AFTER_A_FAULT_SECONDS, CONTENDED_AGAIN_SECONDS, find_budget
 from worker.store.claimable import list_with_due_leads, list_with_due_suspects
-from worker.store.claims import Claimant, claim_due_leads
+from worker.store.claims import Claim, Claimant, claim_due_leads
 from worker.store.db import read_clock, transaction
 from worker.store.handing_over import hand_over, keep_distance
 
@@ -51,6 +51,7 @@ class Claimer:
         self._poller, self._window = poller, window
         self._keeper = PermitKeeper(poller.engine, poller.client.timeout_seconds)
         self._again_at: dict[str, float] = {}
+        self._spent_until: dict[str, float] = {}  # of accounts whose budget bears no other claim before
         self._claimable: set[str] = set()
         self._contended: set[str] = set()  # accounts that somebody else had locked at the last claim
         self._look_at = 0.0
@@ -68,7 +69,7 @@ class Claimer:
             found = self._look_up(accounts)
             self._claimable = {name for name, is_anothers in found.items() if not is_anothers}
             self._look_at = time.monotonic() + self.look_every()
-        return self._claimable
+        return {name for name in self._claimable if now >= self._spent_until.get(name, 0.0)}
 
     def _look_up(self, accounts: Collection[str]) -> Mapping[str, bool]:
         with transaction(self._poller.engine) as connection:
@@ -85,7 +86,8 @@ class Claimer:
 
     def may_claim(self, account: Account) -> bool:
         """Whether the last claim of an account that we have found something, or was long enough ago."""
-        return time.monotonic() >= self._again_at.get(account.name, 0.0)
+        name = account.name
+        return time.monotonic() >= max(self._again_at.get(name, 0.0), self._spent_until.get(name, 0.0))
 
     def note_settled(self, account: Account) -> None:
         """There may be something to claim again at once: permits are free, or leads due."""
@@ -109,7 +111,9 @@ class Claimer:
         except DatabaseContended:
             return self._claim_contended(lane, suspects=suspects)
         self._contended.discard(account.name)
-        if claim is None:
+        if claim is not None:
+            self._spent_until[account.name] = read_at + claim.next_in.total_seconds()
+        if not isinstance(claim, Claim):
             return None
         self._again_at[account.name] = 0.0
         self._keeper.hold(claim.id, began_at)
@@ -172,8 +176,9 @@ class Claimer:
                 break  # Postgres is away; others may when our permits have lapsed
 
     def _keep_distance(self, connection: Connection, lane: Lane, free_at: float) -> None:
-        # After a second there is room, whatever has left until now; a connection that is still made is cut off.
-        wait = timedelta(seconds=min(max(0.0, free_at - time.monotonic()), WINDOW_SECONDS))
+        # By then there is room, whatever has left until now; a connection that is still made is cut off.
+        longest = max(WINDOW_SECONDS, 1 / find_budget(lane.account).requests_per_second)
+        wait = timedelta(seconds=min(max(0.0, free_at - time.monotonic()), longest))
         keep_distance(connection, lane.account.name, read_clock(connection), wait)
 
     def _try(self, event: str, lane: Lane, do: Callable[[Connection], None]) -> bool:

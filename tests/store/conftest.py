@@ -69,7 +69,7 @@ def claim(engine: Engine) -> Callable[..., Claim | None]:
     ) -> Claim | None:
         with transaction(engine) as connection:
             now = at or read_clock(connection)
-            return claim_due_leads(
+            claim = claim_due_leads(
                 connection,
                 account,
                 Budget(rate, concurrency, per_day),
@@ -78,5 +78,6 @@ def claim(engine: Engine) -> Callable[..., Claim | None]:
                 Claimant(run, ours, permit_lease=permit_lease),
                 suspects=suspects,
             )
+            return claim if isinstance(claim, Claim) else None
 
     return take

@@ -137,7 +137,7 @@ def test_a_permit_without_a_moment_is_to_be_had_while_the_next_moment_is_far(
 
 
 def test_no_permit_is_taken_that_the_budget_has_no_moment_for(engine: Engine, our_claim: int, sql: Sql) -> None:
-    _, reserved = take(engine, 1, rate=1.0, lacking=3, claim=our_claim)
+    _, reserved = take(engine, 2, rate=4.0, lacking=3, claim=our_claim)
     assert reserved.permits == 0
     assert count_permits(sql) == 1
 

@@ -20,7 +20,7 @@ from worker.polling import poll_while_due
 from worker.sandbox import SandboxClient, SandboxSettings, running_sandbox
 from worker.settlement import Polled
 from worker.store.budget import Budget
-from worker.store.claims import claim_due_leads
+from worker.store.claims import Claim, claim_due_leads
 from worker.store.db import read_clock, transaction
 from worker.store.settling import Release
 
@@ -158,7 +158,7 @@ def test_permits_that_were_to_pass_on_and_had_lapsed_are_told_of(
     with transaction(poller.engine) as connection:
         now = read_clock(connection)
         claim = claim_due_leads(connection, account.name, Budget(10.0, 2), now, 1)
-    assert claim is not None
+    assert isinstance(claim, Claim)
     ((heir,),) = sql(
         "insert into resolver.claims (account_id, permits, lease_until)"
         " select account_id, 0, lease_until from resolver.claims returning id"

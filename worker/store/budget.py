@@ -26,6 +26,8 @@ _LEAST_HORIZON = timedelta(seconds=0.5)
 _MANY_ENOUGH = 10
 # Moments to send at are reserved at most this far ahead, and only for requests that have room to leave: a moment that
 # passes unused is lost to the budget, one used later breaks it, and one reserved before a pause falls into the pause.
+# Where moments are further apart than that, those of a claim are few: each lead has its own with the claim, and neither
+# takes a transaction of its own nor is handed back when the turn ends before its moment is near.
 MOMENTS_AHEAD = timedelta(seconds=0.3)
 # Requests arrive a few milliseconds sooner or later than they were sent: at the whole rate a second would now and then
 # see one too many.
@@ -49,7 +51,7 @@ class Slots:
     """Moments to send at: the first, the time between two, how many at most; and permits to give out.
 
     `soon`: how many of the moments are so near that they may be reserved now. Fewer permits than none: more are given
-    out than may be.
+    out than may be. `reach`: how far ahead the moments are looked for.
     """
 
     start: datetime
@@ -57,6 +59,11 @@ class Slots:
     most: int
     permits: int
     soon: int
+    reach: timedelta
+
+    def find_next(self, taken: int, now: datetime) -> timedelta:
+        """From now until there is another within reach, after so many of them; not positive: there is one."""
+        return self.start + taken * self.gap - self.reach - now
 
 
 # The row lock makes claims of one account take turns, which is what makes its budget hold over all workers. Not `for
@@ -101,14 +108,14 @@ def find_slots(row: Row[tuple[object, ...]], budget: Budget, held: int, now: dat
     # Nobody reserves further ahead than this, at the slowest; a later slot is of a clock that has been set back since.
     furthest = now + PACE_HORIZON + timedelta(seconds=2 / (budget.requests_per_second * LEAST_SHARE))
     start = max(now, row.next_slot_at) if row.next_slot_at <= furthest else now
-    horizon = min(PACE_HORIZON, max(_LEAST_HORIZON, _MANY_ENOUGH * gap))
-    most = _count_moments(now + horizon - start, rate)
+    reach = min(PACE_HORIZON, max(_LEAST_HORIZON, _MANY_ENOUGH * gap))
+    most = _count_moments(now + reach - start, rate)
     if budget.requests_per_day is not None:
         most = min(most, budget.requests_per_day - row.requests_today)
-    soon = min(most, _count_moments(now + MOMENTS_AHEAD - start, rate))
+    soon = min(most, _count_moments(now + MOMENTS_AHEAD - start, rate)) if gap <= MOMENTS_AHEAD else most
     concurrency = max(1, round(budget.concurrency * row.rate_share))
     # All that are free go to who comes first: one process can use them all, and the others persist meanwhile.
-    return Slots(start, gap, most, concurrency - held, soon)
+    return Slots(start, gap, most, concurrency - held, soon, reach)
 
 
 def _count_moments(ahead: timedelta, rate: float) -> int:

@@ -55,7 +55,7 @@ class ClaimedLead(Struct, frozen=True, gc=False):
 class Claim:
     """A batch of leads under one lease. `id` is the fencing token; `permits` requests may be under way at once.
 
-    `gap`: the time between two of their moments.
+    `gap`: the time between two of their moments. `next_in`: from when it was made until the budget bears another.
 
     `probe_until` set: it was made under a pause whose time was up, to see whether the trouble is over; meanwhile the
     pause has been prolonged until then.
@@ -66,6 +66,14 @@ class Claim:
     leads: tuple[ClaimedLead, ...]
     gap: timedelta = timedelta(0)
     probe_until: datetime | None = None
+    next_in: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """No claim: all that the budget bears in the near future is given out; `next_in`: until it bears more."""
+
+    next_in: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +135,7 @@ def claim_due_leads(
     claimant: Claimant = Claimant(),
     *,
     suspects: bool = False,
-) -> Claim | None:
+) -> Claim | Spent | None:
     """Claim up to `limit` due leads of the account, as far as its budget and pause allow; None if there are none.
 
     Args:
@@ -152,9 +160,10 @@ def claim_due_leads(
         pause_until_tomorrow(connection, account, budget.requests_per_day, now)
         return None
     slots = find_slots(row, budget, held, now)
-    if slots.permits < 0:
-        return None  # more are given out than may be: LeadByte bears fewer, or somebody waits for one, see `slots`
-    if slots.most <= 0 or slots.permits + claimant.permits <= 0:
+    if slots.most <= 0:
+        return Spent(slots.find_next(0, now))
+    # Fewer than none: more are given out than may be: LeadByte bears fewer, or somebody waits for one, see `slots`.
+    if slots.permits < 0 or slots.permits + claimant.permits <= 0:
         return None
     hold = PROBE_HOLDS.get(row.pause_kind)
     probe_until = now + hold if hold is not None else None
@@ -172,7 +181,8 @@ def claim_due_leads(
     taken = {"next_slot_at": slots.start + moments * slots.gap, "requests_today": row.requests_today + moments}
     connection.execute(TAKE_SLOTS, {**taken, "account": row.id, "now": now, "paused_until": probe_until})
     waits = [slots.start - now + n * slots.gap if n < moments else None for n in range(len(leads))]
-    return Claim(row.claim, permits, tuple(map(_read_lead, _alternate(leads), waits)), slots.gap, probe_until)
+    claimed = tuple(map(_read_lead, _alternate(leads), waits))
+    return Claim(row.claim, permits, claimed, slots.gap, probe_until, slots.find_next(moments, now))
 
 
 def _take_leads(

@@ -48,7 +48,7 @@ def _tick(engine: Engine) -> None:
 def _claim(engine: Engine) -> Claim:
     with transaction(engine) as connection:
         claim = claim_due_leads(connection, ACCOUNT, _BUDGET, read_clock(connection), BATCH)
-    assert claim is not None
+    assert isinstance(claim, Claim)
     assert len(claim.leads) == BATCH
     return claim
 
