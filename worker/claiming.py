@@ -25,6 +25,7 @@ from worker.leadbyte.pace import WINDOW_SECONDS
 from worker.permits import PermitKeeper
 from worker.poller import Poller
 from worker.reserving import AFTER_A_FAULT_SECONDS, CONTENDED_AGAIN_SECONDS, find_budget
+from worker.store.budget import MOMENTS_AHEAD
 from worker.store.claimable import list_with_due_leads, list_with_due_suspects
 from worker.store.claims import Claim, Claimant, claim_due_leads
 from worker.store.db import read_clock, transaction
@@ -40,6 +41,7 @@ CLAIM_AGAIN_SECONDS = 0.25
 FOLLOW_SECONDS = 0.02
 _FOLLOW_FOR_SECONDS = 1.0
 _CONTENDED_MOMENT_SECONDS = 0.01  # of a claim that another has just made, or a settlement
+ANSWERED_WITHIN_SECONDS = 0.2  # mostly
 _BOUND = timedelta(seconds=5)  # of one try at handing over: if none succeeds, others come when our permits lapse
 _NAME_BITS = 63  # of a run: a bigint that no other run under way has
 
@@ -56,7 +58,7 @@ class Claimer:
         self._contended: set[str] = set()  # accounts that somebody else had locked at the last claim
         self._look_at = 0.0
         self._follow_until = time.monotonic() + _FOLLOW_FOR_SECONDS
-        self._hand_over_again_at: dict[int, float] = {}
+        self._hand_over_at: dict[int, float] = {}  # by lane, from when on that is tried
         self._run = random.getrandbits(_NAME_BITS)
 
     def list_claimable(self, accounts: Collection[str], *, is_idle: bool) -> Collection[str]:
@@ -148,11 +150,12 @@ class Claimer:
 
     def may_hand_over(self, lane: Lane) -> bool:
         """Whether all that was to be asked in this lane has left, and another run could ask something."""
-        return (
-            self._window.look_at(lane.id).is_quiet
-            and lane.leaves_permits()
-            and time.monotonic() >= self._hand_over_again_at.get(lane.id, 0.0)
-        )
+        if not self._window.look_at(lane.id).is_quiet or not lane.leaves_permits():
+            return False
+        # With the last answer the account is anybody's at once: in time, where its next moment is not near.
+        is_in_time = 1 / lane.account.requests_per_second > MOMENTS_AHEAD.total_seconds()
+        soon = time.monotonic() + (ANSWERED_WITHIN_SECONDS if is_in_time else 0.0)
+        return time.monotonic() >= self._hand_over_at.setdefault(lane.id, soon)
 
     def hand_over(self, lane: Lane) -> bool:
         """Nothing more leaves in this lane: another run may ask about its account's leads. False: not yet."""
@@ -165,7 +168,7 @@ class Claimer:
 
         is_done = self._try("account_not_handed_over", lane, do)
         if not is_done:
-            self._hand_over_again_at[lane.id] = time.monotonic() + AFTER_A_FAULT_SECONDS
+            self._hand_over_at[lane.id] = time.monotonic() + AFTER_A_FAULT_SECONDS
         return is_done
 
     def close(self, lanes: Iterable[Lane]) -> None:

@@ -18,6 +18,7 @@ from worker.claiming import Claimer
 from worker.errors import DatabaseUnavailable, SettingsError
 from worker.failpoints import reach
 from worker.lane import Lane, Lanes
+from worker.picking import Ask, Picker
 from worker.poller import Poller
 from worker.reserving import RESERVE_AGAIN_SECONDS, Reserver
 from worker.settlement import Polled, hand_back
@@ -26,7 +27,6 @@ from worker.store.moments import Wanted
 
 SUSPECTS_A_TURN = 20
 
-Ask = Callable[[], bool]
 Tell = Callable[[], None]
 
 
@@ -64,7 +64,7 @@ class _Run:
         self._lanes = Lanes()
         self._reserver = Reserver(poller.engine)
         self._claimer = Claimer(poller, self._window)
-        self._over_at: float | None = None
+        self._picker = Picker(accounts, may_go_on, self._claimer, self._lanes)
 
     def close(self) -> None:
         """Forget what is still under way; nothing is, unless an error ended the run."""
@@ -75,10 +75,11 @@ class _Run:
     def poll_all(self) -> Iterator[Polled]:
         """Keep the window full until nothing is due."""
         while True:
-            self._fill_window(self._list_fillable())
-            if not self._is_busy():
+            self._fill_window(self._picker.list_fillable())
+            if self._is_busy():
+                yield from self._go_on()
+            elif not self._picker.has_more:
                 return
-            yield from self._go_on()
 
     def poll_suspects(self) -> Iterator[Polled]:
         """Leads that may have killed their workers, each alone."""
@@ -137,27 +138,11 @@ class _Run:
                 self._lanes.close(lane)
                 lane.give_up_waiting()
         try:
-            self._claim_for(fillable)
+            for account in self._picker.pick(fillable, self._find_lane, is_idle=not self._is_busy()):
+                self.claim(account)
         except DatabaseUnavailable:
             if not self._is_busy():
                 raise  # else the answers under way are waited for, and Postgres with them
-
-    def _claim_for(self, fillable: Mapping[str, Account]) -> None:
-        claimable = self._claimer.list_claimable(fillable, is_idle=not self._is_busy())
-        for account in fillable.values():
-            ours = self._find_lane(account)
-            may_claim = account.name in claimable if ours is None else self._claimer.may_claim(account)
-            if may_claim and (ours is None or ours.wants_more()):
-                self.claim(account)
-
-    def _list_fillable(self) -> Mapping[str, Account]:
-        """All accounts until the turn is over; then those of which nothing is awaited: one that hangs holds up none."""
-        if self._over_at is None:
-            if self._may_go_on():
-                return self._accounts
-            self._over_at = time.monotonic()
-        awaited = self._lanes.list_awaited(self._over_at)
-        return {name: one for name, one in self._accounts.items() if name not in awaited} if awaited else {}
 
     def _find_lane(self, account: Account) -> Lane | None:
         """The account's open lane; one whose permits have lapsed is stopped instead."""
@@ -193,11 +178,11 @@ class _Run:
             lane.give_up_waiting()
 
     def _take_answers(self) -> None:
-        if not len(self._window):
+        if not len(self._window) and not self._picker.has_more:
             time.sleep(RESERVE_AGAIN_SECONDS)  # all wait for their moments
         is_closing = not all(self._window.look_at(lane.id).is_quiet for lane in self._lanes.list_closed())
         wait = min(self._claimer.look_every(), self._lanes.find_wait(is_closing=is_closing))
-        taken, now = self._window.take(wait), time.monotonic()
+        taken, now = self._window.take(0.0 if self._picker.has_more else wait), time.monotonic()
         for lane_id, question, asked in taken:
             self._lanes[lane_id].take_answer(question, asked, now)
         for lane_id in {lane_id for lane_id, _, _ in taken}:
