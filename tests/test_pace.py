@@ -30,6 +30,9 @@ from worker.sandbox import running_sandbox
 from worker.store.budget import ROOM_FOR_JITTER
 from worker.store.db import transaction
 
+# As LeadByte may count it: of two requests, the way there may take the first so much longer.
+A_SECOND = 1.02
+
 
 @pytest.fixture
 def lateness_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +89,7 @@ def test_no_second_sees_more_than_the_budget_however_long_each_request_was_held_
     for delay in delays:
         now = max(now, lanes.find_next_moment()) + delay
         left += [now for _ in lanes.let_out(now)]
-    assert all(sum(start <= at < start + 1 for at in left) <= budget for start in left)
+    assert all(sum(start <= at < start + A_SECOND for at in left) <= budget for start in left)
 
 
 def list_arrivals(lanes: Lanes, handshakes: list[float], now: float) -> list[float]:
@@ -119,7 +122,7 @@ def test_no_second_sees_more_than_the_budget_however_long_connections_take(
 ) -> None:
     gap = 1 / (ROOM_FOR_JITTER * budget)
     came = list_arrivals(make_lane(*(100 + gap * n for n in range(len(handshakes))), gap=gap), handshakes, 100.0)
-    assert all(sum(start <= at < start + 1 for at in came) <= budget for start in came)
+    assert all(sum(start <= at < start + A_SECOND for at in came) <= budget for start in came)
 
 
 @given(HANDSHAKES, st.integers(1, 40))
@@ -130,8 +133,7 @@ def test_who_goes_on_after_a_lane_need_not_know_what_left_of_it(handshakes: list
     next_moment = max(100 + gap * count, *came)  # the next to be reserved, once the last one was answered
     first = max(next_moment, lanes.find_overrun(1) or 0.0)
     came += [first + gap * n for n in range(2 * budget)]
-    a_second = 1 - 1e-9  # sums are rounded
-    assert all(sum(start <= at < start + a_second for at in came) <= budget for start in came)
+    assert all(sum(start <= at < start + A_SECOND for at in came) <= budget for start in came)
 
 
 def test_a_connection_that_is_made_in_vain_holds_up_nothing_afterwards() -> None:
@@ -150,17 +152,19 @@ def test_nobody_goes_on_while_a_request_waits_for_its_connection() -> None:
     lanes.note_connecting(1, 100.0)
     assert lanes.find_overrun(1) == math.inf
     lanes.note_sent(1, 100.3)
-    assert lanes.find_overrun(1) == pytest.approx(100.3)  # ten more fit into the second that begins there
+    assert lanes.find_overrun(1) == pytest.approx(100.39)  # in the rhythm of those that follow
 
 
 def test_requests_that_were_held_up_come_back_to_their_moments() -> None:
-    lanes = make_lane(*(100 + 0.1 * n for n in range(200)), gap=0.1)
+    lanes = make_lane(*(100 + 0.1 * n for n in range(400)), gap=0.1, parallel=400, at_most=400)
     list(lanes.let_out(100.0))
     left = list_departures(lanes, 100.25, 200)
     late = [at - (100.1 + 0.1 * n) for n, at in enumerate(left)]
     assert late[0] == pytest.approx(0.15)
     assert late[-1] == pytest.approx(0.0)
-    assert all(later <= sooner + 0.001 for sooner, later in pairwise(late))
+    # They make up for it within each second, where it has room for that.
+    assert all(later <= sooner + 0.016 for sooner, later in pairwise(late))
+    assert max(late) == late[0]
 
 
 def test_delayed_requests_do_not_catch_up_in_a_bunch() -> None:

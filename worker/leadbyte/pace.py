@@ -35,24 +35,27 @@ class Pace:
         self.gap_seconds = 0.0  # between two moments of the budget, as it was told last
         self._last = -math.inf  # when the last one left, less what may be made up
         self._sent: list[float] = []  # when the last ones left or, on a new connection, were sent; ascending
-        self._most = 0  # in a second; 0: they are not counted
+        self._most, self._window = 0, WINDOW_SECONDS  # so many in so long; 0: they are not counted
         self.connecting = 0  # have left, and wait for a connection
 
     def keep_gap(self, seconds: float) -> None:
         """From now on, so much is between two moments of the budget."""
         self.gap_seconds = seconds
         self._most = int(WINDOW_SECONDS / seconds) + 1 if seconds >= LEAST_COUNTED_GAP else 0
+        # At their moments those of a small budget take longer than a second: most of that is kept for what the way to
+        # LeadByte holds up, also where lateness is made up.
+        self._window = max(WINDOW_SECONDS, self._most * seconds - SLACK_SECONDS)
 
     def find_turn(self, moment: float) -> float:
         """When a request of this moment may leave, unless others leave before it; inf while it can't be known."""
         return max(moment, self._last + LEAST_OF_GAP * self.gap_seconds, self._find_room())
 
     def _find_room(self) -> float:
-        """When the second before it has room for one more."""
+        """When the time before it has room for one more."""
         most = self._most - self.connecting
         if most <= 0:
             return math.inf if self._most else -math.inf
-        return self._sent[-most] + WINDOW_SECONDS if len(self._sent) >= most else -math.inf
+        return self._sent[-most] + self._window if len(self._sent) >= most else -math.inf
 
     def find_next_turn(self) -> float:
         """From when on others may leave, one every `gap_seconds`, who know nothing of those that have left.
@@ -64,7 +67,7 @@ class Pace:
             return math.inf
         turns = [self.find_turn(-math.inf)]
         for number, sent_at in enumerate(reversed(self._sent[-self._most :] if self._most else ()), start=1):
-            turns.append(sent_at + WINDOW_SECONDS - (self._most - number) * self.gap_seconds)
+            turns.append(sent_at + self._window - (self._most - number) * self.gap_seconds)
         return max(turns)
 
     def note_departure(self, turn: float, now: float) -> None:
