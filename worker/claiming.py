@@ -41,7 +41,7 @@ CLAIM_AGAIN_SECONDS = 0.25
 FOLLOW_SECONDS = 0.02
 _FOLLOW_FOR_SECONDS = 1.0
 _CONTENDED_MOMENT_SECONDS = 0.01  # of a claim that another has just made, or a settlement
-ANSWERED_WITHIN_SECONDS = 0.2  # mostly
+ANSWERED_WITHIN_SECONDS = 0.2  # most questions are
 _BOUND = timedelta(seconds=5)  # of one try at handing over: if none succeeds, others come when our permits lapse
 _NAME_BITS = 63  # of a run: a bigint that no other run under way has
 

@@ -12,8 +12,8 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
-from worker.store.budget import PACE_HORIZON
-from worker.store.claims import LEADS_A_PERMIT, Claim
+from worker.store.budget import PACE_HORIZON, Budget
+from worker.store.claims import LEADS_A_PERMIT, Claim, Spent, claim_due_leads
 from worker.store.db import read_clock, transaction
 from worker.store.settling import Release, release_permits
 
@@ -268,6 +268,41 @@ def test_a_suspect_is_claimed_alone_and_never_among_others(claim: Take, make_due
     suspects = [names(claim(suspects=True)) for _ in range(2)]
     assert sorted(suspects) == [["lead-000001"], ["lead-000002"]]
     assert claim(suspects=True) is None
+
+
+def claim_from(engine: Engine, rate: float) -> Claim | Spent | None:
+    with transaction(engine) as connection:
+        return claim_due_leads(connection, "acme", Budget(rate, 50), read_clock(connection), 100)
+
+
+def test_a_budget_that_is_spent_says_when_it_bears_another_claim(engine: Engine, make_due: MakeDue) -> None:
+    make_due(3)
+    first, second = claim_from(engine, 0.1), claim_from(engine, 0.1)
+    assert isinstance(first, Claim)
+    assert len(first.leads) == 1
+    assert isinstance(second, Spent)
+    wait = timedelta(seconds=10) - PACE_HORIZON
+    assert first.next_in == wait
+    assert wait - timedelta(seconds=5) < second.next_in <= wait
+
+
+def test_a_budget_with_moments_near_enough_bears_another_claim_at_once(engine: Engine, make_due: MakeDue) -> None:
+    make_due(3)
+    claimed = claim_from(engine, 100.0)
+    assert isinstance(claimed, Claim)
+    assert claimed.next_in <= timedelta(0)
+
+
+@pytest.mark.parametrize(("rate", "with_moments"), [(2.0, 5), (20.0, 7)])
+def test_where_moments_are_far_apart_each_lead_has_its_own_with_the_claim(
+    engine: Engine, make_due: MakeDue, rate: float, with_moments: int
+) -> None:
+    make_due(30)
+    claimed = claim_from(engine, rate)
+    assert isinstance(claimed, Claim)
+    sent_after = sorted(lead.send_after for lead in claimed.leads if lead.send_after is not None)
+    assert sent_after == [n * claimed.gap for n in range(with_moments)]
+    assert (len(claimed.leads) == with_moments) == (rate == 2.0)
 
 
 def test_a_lead_that_lost_its_lease_once_is_claimed_among_others(claim: Take, make_due: MakeDue, sql: Sql) -> None:

@@ -1,0 +1,131 @@
+"""Accounts with a request every few seconds: claims of them find something, and nobody comes too soon after another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from worker import claiming
+from worker.accounts import Account
+from worker.claiming import ANSWERED_WITHIN_SECONDS, Claimer
+from worker.lane import Lane
+from worker.leadbyte.client import PollWindow
+from worker.leadbyte.pace import WINDOW_SECONDS
+from worker.poller import Poller
+from worker.sandbox import SandboxClient, SandboxSettings, running_sandbox
+from worker.store.budget import PACE_HORIZON
+
+Sql = Callable[..., list[tuple[Any, ...]]]
+SLOW, FAST = 0.2, 50.0
+
+# How a request leaves is for others to tell.
+pytestmark = pytest.mark.parametrize("make_poller", ["curl"], indirect=True)
+
+
+class Window:
+    """Stands in for the window, in which nothing is left to send; others may go on from `free_at` on."""
+
+    free_at: float | None = None
+
+    def look_at(self, _: int) -> SimpleNamespace:
+        return SimpleNamespace(is_quiet=True)
+
+    def find_overrun(self, _: int) -> float | None:
+        return self.free_at
+
+    def __len__(self) -> int:
+        return 0
+
+
+@pytest.fixture
+def poller(make_poller: Callable[[SandboxClient, int], Poller]) -> Iterator[Poller]:
+    with running_sandbox(SandboxSettings()) as box:
+        yield make_poller(box, 4)
+
+
+@pytest.fixture
+def window() -> Window:
+    return Window()
+
+
+@pytest.fixture
+def claimer(poller: Poller, window: Window) -> Iterator[Claimer]:
+    claimer = Claimer(poller, cast("PollWindow", window))
+    yield claimer
+    claimer.close([])
+
+
+@pytest.fixture
+def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Lets so many seconds go by for what claims."""
+    now = [0.0]
+    monkeypatch.setattr(claiming, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    return lambda seconds: now.append(seconds + now.pop())
+
+
+@pytest.fixture
+def ask_at(poller: Poller) -> Callable[[float], Account]:
+    """The account, with so many requests a second."""
+    return lambda rate: replace(poller.accounts["sandbox"], requests_per_second=rate)
+
+
+def test_a_spent_budget_is_not_claimed_of_before_it_bears_more(
+    claimer: Claimer,
+    ask_at: Callable[[float], Account],
+    make_due: Callable[..., None],
+    pass_time: Callable[[float], None],
+) -> None:
+    make_due("sandbox-approved-#", 3)
+    account = ask_at(SLOW)
+    assert claimer.list_claimable(["sandbox"], is_idle=True) == {"sandbox"}
+    assert claimer.claim(Lane(0, account)) is not None
+    claimer.note_settled(account)
+    seconds = 1 / SLOW - PACE_HORIZON.total_seconds()
+    for _ in range(10):
+        assert not claimer.may_claim(account)
+        assert claimer.list_claimable(["sandbox"], is_idle=False) == set()
+        pass_time(seconds / 10)
+    pass_time(0.2)  # a little of the budget is left for the way to LeadByte
+    assert claimer.may_claim(account)
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [(SLOW, ANSWERED_WITHIN_SECONDS), (FAST, 0.0)])
+def test_an_account_is_handed_over_at_once_only_where_its_next_moment_is_near(
+    claimer: Claimer,
+    ask_at: Callable[[float], Account],
+    pass_time: Callable[[float], None],
+    rate: float,
+    seconds: float,
+) -> None:
+    lane = Lane(0, ask_at(rate))
+    assert claimer.may_hand_over(lane) == (not seconds)
+    pass_time(seconds)
+    assert claimer.may_hand_over(lane)
+
+
+@pytest.mark.parametrize(
+    ("rate", "free_in", "kept"),
+    [(SLOW, 4.0, 4.0), (SLOW, math.inf, 1 / SLOW), (FAST, 0.5, 0.5), (FAST, math.inf, WINDOW_SECONDS)],
+)
+def test_nobody_comes_sooner_than_the_budget_says_after_a_request_that_left_late(
+    claimer: Claimer,
+    window: Window,
+    ask_at: Callable[[float], Account],
+    make_due: Callable[..., None],
+    pass_time: Callable[[float], None],
+    sql: Sql,
+    rate: float,
+    free_in: float,
+    kept: float,
+) -> None:
+    del pass_time  # stands still
+    make_due("sandbox-approved-#", 1)
+    window.free_at = free_in
+    claimer.keep_distance(Lane(0, ask_at(rate)))
+    ((wait,),) = sql("select extract(epoch from next_slot_at - transaction_timestamp()) from resolver.accounts")
+    assert kept - 0.5 < wait <= 1.04 * kept
