@@ -14,7 +14,7 @@ from worker.asking import SETTLE_SOON_SECONDS, Batch
 from worker.domain.answers import NoAnswer, Silence
 from worker.domain.decide import PolledLead
 from worker.domain.lifecycle import State
-from worker.lane import Lane, Lanes
+from worker.lane import HELD_UP_SECONDS, Lane, Lanes
 from worker.leadbyte.client import Question
 from worker.store.claims import Claim, ClaimedLead
 from worker.store.moments import Wanted
@@ -229,6 +229,8 @@ def test_a_lane_lacks_permits_as_long_as_its_account_may_have_more_of_them() -> 
 def test_a_lead_whose_permit_is_kept_by_one_that_hangs_has_another() -> None:
     hanging, late = open_batch(1, 1, permits=1, with_moment=1), open_batch(2, 1, permits=0, with_moment=1)
     lane = open_lane(hanging, late)
+    assert lane.find_wanted() is None  # it may be answered in a moment
+    lane.answered_at -= HELD_UP_SECONDS
     wanted = lane.find_wanted()
     assert wanted == Wanted(0, 0, 2, held_up=1)
     lane.take_permits(wanted, 1)
@@ -248,9 +250,19 @@ def test_what_was_given_up_is_unasked_until_it_is_settled() -> None:
     assert lane.list_told() == [asked]
 
 
+def test_an_answer_says_that_nobody_is_held_up() -> None:
+    batch = open_batch(1, 8, permits=2, with_moment=8)
+    lane = open_lane(batch)
+    lane.answered_at -= HELD_UP_SECONDS
+    assert lane.find_wanted() is not None
+    answer(lane, batch, 1)
+    assert lane.find_wanted() is None
+
+
 def test_permits_go_to_those_that_have_their_moments_before_others() -> None:
     hanging = open_batch(1, 2, permits=1, with_moment=2)
     lane = open_lane(hanging, open_batch(2, 6, permits=0))
+    lane.answered_at -= HELD_UP_SECONDS
     assert lane.find_wanted() == Wanted(0, 2, 2, held_up=1)
 
 
@@ -258,6 +270,7 @@ def test_no_permit_is_wanted_while_a_settlement_says_how_many_are_kept() -> None
     lane = open_lane(open_batch(1, 20, permits=1))
     assert lane.find_wanted(with_permits=False) == Wanted(1, 0, 1)
     held_up = open_lane(open_batch(1, 2, permits=1, with_moment=2))
+    held_up.answered_at -= HELD_UP_SECONDS
     assert held_up.find_wanted(with_permits=False) is None
 
 

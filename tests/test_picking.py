@@ -11,6 +11,7 @@ import pytest
 from worker import picking
 from worker.accounts import Account
 from worker.claiming import Claimer
+from worker.errors import DatabaseUnavailable
 from worker.lane import Lane, Lanes
 from worker.picking import PICK_FOR_SECONDS, Picker
 
@@ -70,11 +71,19 @@ def test_claims_of_many_accounts_are_made_a_few_at_a_time_and_each_has_its_turn(
     assert pick(picker, lambda: pass_time(half)) == [NAMES[4], NAMES[0]]
 
 
-def test_a_pick_that_an_error_ends_leaves_nothing_to_hurry_for(pass_time: Callable[[float], None]) -> None:
-    picker = make_picker(Claims(NAMES))
+def test_a_pick_that_an_error_ends_leaves_nothing_to_hurry_for(
+    pass_time: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise DatabaseUnavailable("planted")
+
+    claims = Claims(NAMES)
+    picker = make_picker(claims)
     pick(picker, lambda: pass_time(PICK_FOR_SECONDS))
     assert picker.has_more
-    next(picker.pick(picker.list_fillable(), lambda _: None, is_idle=False))
+    monkeypatch.setattr(claims, "list_claimable", fail)
+    with pytest.raises(DatabaseUnavailable):
+        pick(picker)
     assert not picker.has_more
 
 

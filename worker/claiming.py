@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 
 import structlog
@@ -18,14 +18,14 @@ from sqlalchemy import Connection
 from worker.accounts import Account
 from worker.asking import Batch
 from worker.clock import read_sleepless
-from worker.errors import DatabaseContended, LeadResolverError
+from worker.errors import DatabaseContended, DatabaseUnavailable, LeadResolverError
 from worker.lane import Lane
 from worker.leadbyte.client import PollWindow
 from worker.leadbyte.pace import WINDOW_SECONDS
 from worker.permits import PermitKeeper
 from worker.poller import Poller
 from worker.reserving import AFTER_A_FAULT_SECONDS, CONTENDED_AGAIN_SECONDS, find_budget
-from worker.store.budget import MOMENTS_AHEAD
+from worker.store.accounts import list_paused
 from worker.store.claimable import list_with_due_leads, list_with_due_suspects
 from worker.store.claims import Claim, Claimant, claim_due_leads
 from worker.store.db import read_clock, transaction
@@ -56,7 +56,7 @@ class Claimer:
         self._spent_until: dict[str, float] = {}  # of accounts whose budget bears no other claim before
         self._claimable: set[str] = set()
         self._contended: set[str] = set()  # accounts that somebody else had locked at the last claim
-        self._look_at = 0.0
+        self._look_at = self._look_for_pauses_at = 0.0
         self._follow_until = time.monotonic() + _FOLLOW_FOR_SECONDS
         self._hand_over_at: dict[int, float] = {}  # by lane, from when on that is tried
         self._run = random.getrandbits(_NAME_BITS)
@@ -81,6 +81,24 @@ class Claimer:
         """Of these, the accounts with due leads that may have killed their workers."""
         with transaction(self._poller.engine) as connection:
             return list_with_due_suspects(connection, accounts, read_clock(connection))
+
+    def list_paused(self, lanes: Iterable[Lane]) -> Sequence[Lane]:
+        """Of these, lanes of slow budgets whose accounts have been paused, as it was looked up not long ago.
+
+        Others' moments are near, and their settlements tell; a probe asks under the pause.
+        """
+        if time.monotonic() < self._look_for_pauses_at:
+            return []
+        self._look_for_pauses_at = time.monotonic() + CLAIM_AGAIN_SECONDS
+        slow = [lane for lane in lanes if find_budget(lane.account).is_slow and not lane.is_probe()]
+        if not slow:
+            return []
+        try:
+            with transaction(self._poller.engine) as connection:
+                paused = list_paused(connection, {lane.account.name for lane in slow}, read_clock(connection))
+        except DatabaseUnavailable:
+            return []  # the answers under way are waited for, and Postgres with them
+        return [lane for lane in slow if lane.account.name in paused]
 
     def look_every(self) -> float:
         """Seconds between two looks."""
@@ -122,7 +140,10 @@ class Claimer:
         return Batch(account, claim, now, read_at, self._poller.reads_facts)
 
     def _claim_contended(self, lane: Lane, *, suspects: bool) -> Batch | None:
-        """In a moment once more where nobody had the account locked the last time, and then soon again."""
+        """At once where nothing is under way and nobody had the account locked the last time; else soon.
+
+        Soon: with the next answers, or at the next look.
+        """
         name = lane.account.name
         is_first = name not in self._contended
         self._contended.add(name)
@@ -153,8 +174,7 @@ class Claimer:
         if not self._window.look_at(lane.id).is_quiet or not lane.leaves_permits():
             return False
         # With the last answer the account is anybody's at once: in time, where its next moment is not near.
-        is_in_time = 1 / lane.account.requests_per_second > MOMENTS_AHEAD.total_seconds()
-        soon = time.monotonic() + (ANSWERED_WITHIN_SECONDS if is_in_time else 0.0)
+        soon = time.monotonic() + (ANSWERED_WITHIN_SECONDS if find_budget(lane.account).is_slow else 0.0)
         return time.monotonic() >= self._hand_over_at.setdefault(lane.id, soon)
 
     def hand_over(self, lane: Lane) -> bool:

@@ -8,6 +8,7 @@ Neighbours: `worker.asking` knows a batch, `worker.polling` fills lanes and empt
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from itertools import count
 
@@ -21,6 +22,7 @@ from worker.store.moments import Wanted
 from worker.store.settling import Release
 
 _LEAST_ANSWER_SECONDS = 0.01
+HELD_UP_SECONDS = 0.1  # without an answer
 CLOSING_SECONDS = 0.01  # how soon to look whether the last request of a turn has left
 
 
@@ -32,11 +34,13 @@ class Lane:
         self.batches: dict[int, Batch] = {}  # by claim, the oldest first
         self.answer_seconds = math.inf  # how long the last few took, the slower ones, from when they were asked for
         self.at_most = math.inf  # requests that the window has under way at once
+        self.answered_at = -math.inf  # the last one (`time.monotonic()`), or when there was nothing to answer before
         self.is_handed_over = False  # another process may go on with the account
 
     def add(self, batch: Batch) -> None:
         """A claim more."""
         self.batches[batch.claim.id] = batch
+        self.answered_at = max(self.answered_at, batch.read_at)
 
     def count_permits(self) -> int:
         """How many requests may be under way at once: the permits that we hold."""
@@ -54,14 +58,17 @@ class Lane:
         room, waiting, permits = self._count_room(), self._count_waiting(), self.count_permits()
         requests = max(0, min(room, waiting))
         most_more = max(0, self.account.concurrency - permits) if with_permits else 0
-        # They have their moments, since permits were to become free for them: but one that hangs keeps its own.
-        held_up = max(0, min(self.count_unanswered() - waiting - permits, most_more))
+        held_up = max(0, min(self.count_unanswered() - waiting - permits, most_more)) if self._is_held_up() else 0
         lacking = min(waiting - requests, most_more - held_up)
         # Of those that may have a moment before they have a permit, half are there still: that is soon enough.
         is_enough = 2 * room < self._count_turns() - self._count_at_once()
         if not lacking and not held_up and (is_enough or not requests):
             return None
         return Wanted(requests, lacking, self._newest.claim.id, held_up)
+
+    def _is_held_up(self) -> bool:
+        # Others have their moments since permits were to become free for them: but one that hangs keeps its own.
+        return time.monotonic() - self.answered_at > HELD_UP_SECONDS
 
     def take_permits(self, wanted: Wanted, permits: int) -> None:
         """So many of those that were lacking."""
@@ -70,6 +77,14 @@ class Lane:
     def leaves_permits(self) -> bool:
         """Whether others could ask something while our last answers are waited for, if LeadByte bears all it may."""
         return self.count_unanswered() < self.account.concurrency
+
+    def is_probe(self) -> bool:
+        """Whether it asks under a pause, to see whether the trouble is over."""
+        return any(batch.claim.probe_until is not None for batch in self.batches.values())
+
+    def has_free_permits(self) -> bool:
+        """Whether others could ask something before our last answers are settled."""
+        return self.count_permits() < self.account.concurrency
 
     def has_unasked(self) -> bool:
         """Whether some were given up, and are not settled yet."""
@@ -122,6 +137,7 @@ class Lane:
 
     def take_answer(self, question: Question, asked: Asked, now: float) -> Told:
         """Read one answer, which came at `now` (`time.monotonic()`), and keep it until it is settled."""
+        self.answered_at = now
         return self.batches[question.claim_id].take_answer(question.tag, asked, now)
 
     def give_up_waiting(self, *, overdue_only: bool = False) -> None:

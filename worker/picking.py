@@ -41,8 +41,9 @@ class Picker:
         self, fillable: Mapping[str, Account], find_lane: Callable[[Account], Lane | None], *, is_idle: bool
     ) -> Iterator[Account]:
         """Of these, those to claim of now. `find_lane`: an account's open lane; `is_idle`: nothing is under way."""
+        self.has_more = False  # also where Postgres is away
         claimable = self._claimer.list_claimable(fillable, is_idle=is_idle)
-        self.has_more, until = False, time.monotonic() + PICK_FOR_SECONDS
+        until = time.monotonic() + PICK_FOR_SECONDS
         for account in list(fillable.values()):
             ours = find_lane(account)
             may_claim = account.name in claimable if ours is None else self._claimer.may_claim(account)

@@ -119,6 +119,8 @@ class _Run:
         if not self._lanes:
             yield from self._take_settled(at_most_left=0)  # it frees permits, and some of it may be due again
             return
+        for lane in self._claimer.list_paused(self._lanes):
+            self._stop_lane(lane)
         self._send_waiting()
         self._take_answers()
         for lane in self._lanes:
@@ -210,8 +212,8 @@ class _Run:
 
     def _hand_over(self, lane: Lane) -> Iterator[Polled]:
         """Let another process go on with the lane's account; here its last answers are still waited for."""
-        if lane.has_unasked():
-            yield from self._hand_in_told(lane, at_most_left=0)  # only then it is due for whoever comes
+        if self._settling or lane.has_unasked() or not lane.has_free_permits():
+            yield from self._hand_in_told(lane, at_most_left=0)  # only then there is something for whoever comes
         if not lane.batches or self._claimer.hand_over(lane):
             lane.is_handed_over = True
             self._on_handed_over()

@@ -10,14 +10,16 @@ from typing import Any, cast
 
 import pytest
 
-from worker import claiming
+from worker import claiming, operations
 from worker.accounts import Account
 from worker.claiming import ANSWERED_WITHIN_SECONDS, Claimer
 from worker.lane import Lane
 from worker.leadbyte.client import PollWindow
 from worker.leadbyte.pace import WINDOW_SECONDS
 from worker.poller import Poller
+from worker.polling import poll_while_due
 from worker.sandbox import SandboxClient, SandboxSettings, running_sandbox
+from worker.settlement import Polled
 from worker.store.budget import PACE_HORIZON
 
 Sql = Callable[..., list[tuple[Any, ...]]]
@@ -44,7 +46,7 @@ class Window:
 
 @pytest.fixture
 def poller(make_poller: Callable[[SandboxClient, int], Poller]) -> Iterator[Poller]:
-    with running_sandbox(SandboxSettings()) as box:
+    with running_sandbox(SandboxSettings(slow_seconds=1.5)) as box:
         yield make_poller(box, 4)
 
 
@@ -129,3 +131,28 @@ def test_nobody_comes_sooner_than_the_budget_says_after_a_request_that_left_late
     claimer.keep_distance(Lane(0, ask_at(rate)))
     ((wait,),) = sql("select extract(epoch from next_slot_at - transaction_timestamp()) from resolver.accounts")
     assert kept - 0.5 < wait <= 1.04 * kept
+
+
+def test_a_pause_from_outside_stops_what_has_its_moment_already(
+    poller: Poller,
+    ask_at: Callable[[float], Account],
+    make_due: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    sql: Sql,
+) -> None:
+    make_due("sandbox-slow-#", 3)  # answered when all have had their moments
+    pauses: list[str] = []
+    add = PollWindow.add
+
+    def pause_when_claimed(window: PollWindow, *its: Any) -> None:
+        add(window, *its)
+        if not pauses:
+            pauses.append("an operator's")
+            operations.pause(poller.engine, "sandbox", "for a while")
+
+    monkeypatch.setattr(PollWindow, "add", pause_when_claimed)
+    asking = replace(poller, accounts={"sandbox": ask_at(2.0)})
+    polled = sum(poll_while_due(asking, lambda: True), start=Polled())
+    assert pauses
+    assert polled.polled <= 1
+    assert sql("select count(claim_id) from resolver.watches") == [(0,)]

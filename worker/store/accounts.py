@@ -49,6 +49,7 @@ _PAUSE_UNCONFIGURED = text("""
     where coalesce(pause_kind, '') not in ('operator', 'settings') and not (name = any(:configured))
     returning name
 """)
+_PAUSED = text("select name from resolver.accounts where name = any(:names) and paused_until > :now")
 _RESUME_CONFIGURED = text("""
     update resolver.accounts set paused_until = null, pause_kind = null, pause_reason = null
     where pause_kind = 'settings' and name = any(:configured)
@@ -77,6 +78,11 @@ def resume_account(
     """End the account's pause if it is one of `kinds` and would not last longer; returns whether it was."""
     values = {"account": account, "kinds": list(kinds), "no_later_than": no_later_than}
     return connection.execute(_RESUME, values).first() is not None
+
+
+def list_paused(connection: Connection, accounts: Collection[str], now: datetime) -> set[str]:
+    """Those of these accounts of which nothing may be asked now."""
+    return set(connection.execute(_PAUSED, {"names": list(accounts), "now": now}).scalars())
 
 
 def list_accounts(connection: Connection) -> set[str]:

@@ -26,8 +26,9 @@ _LEAST_HORIZON = timedelta(seconds=0.5)
 _MANY_ENOUGH = 10
 # Moments to send at are reserved at most this far ahead, and only for requests that have room to leave: a moment that
 # passes unused is lost to the budget, one used later breaks it, and one reserved before a pause falls into the pause.
-# Where moments are further apart than that, those of a claim are few: each lead has its own with the claim, and neither
-# takes a transaction of its own nor is handed back when the turn ends before its moment is near.
+# Of a budget whose moments are further apart than that, those of a claim are few: each lead has its own with the claim,
+# and neither takes a transaction of its own nor is handed back when the turn ends before its moment is near. Who has
+# such leads under way looks for pauses meanwhile.
 MOMENTS_AHEAD = timedelta(seconds=0.3)
 # Requests arrive a few milliseconds sooner or later than they were sent: at the whole rate a second would now and then
 # see one too many.
@@ -44,6 +45,11 @@ class Budget:
     requests_per_second: float
     concurrency: int
     requests_per_day: int | None = None
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether moments are further apart than they are reserved ahead, even while LeadByte bears all it may."""
+        return self.requests_per_second * MOMENTS_AHEAD.total_seconds() < 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,10 @@ class Slots:
     def find_next(self, taken: int, now: datetime) -> timedelta:
         """From now until there is another within reach, after so many of them; not positive: there is one."""
         return self.start + taken * self.gap - self.reach - now
+
+    def bear_another(self, now: datetime) -> bool:
+        """Whether there is one beyond those that polls may take: for what is to be sent whenever it comes."""
+        return self.start <= now + PACE_HORIZON + min(self.gap, PACE_HORIZON)
 
 
 # The row lock makes claims of one account take turns, which is what makes its budget hold over all workers. Not `for
@@ -112,7 +122,7 @@ def find_slots(row: Row[tuple[object, ...]], budget: Budget, held: int, now: dat
     most = _count_moments(now + reach - start, rate)
     if budget.requests_per_day is not None:
         most = min(most, budget.requests_per_day - row.requests_today)
-    soon = min(most, _count_moments(now + MOMENTS_AHEAD - start, rate)) if gap <= MOMENTS_AHEAD else most
+    soon = most if budget.is_slow else min(most, _count_moments(now + MOMENTS_AHEAD - start, rate))
     concurrency = max(1, round(budget.concurrency * row.rate_share))
     # All that are free go to who comes first: one process can use them all, and the others persist meanwhile.
     return Slots(start, gap, most, concurrency - held, soon, reach)

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, text
 
 from worker.store.accounts import PauseKind
-from worker.store.budget import LOCK_ACCOUNT, PACE_HORIZON, TAKE_SLOTS, Budget, find_slots, pause_until_tomorrow
+from worker.store.budget import LOCK_ACCOUNT, TAKE_SLOTS, Budget, find_slots, pause_until_tomorrow
 from worker.store.claims import PROBE_HOLDS
 from worker.store.leases import LEASE, LONGEST_LEASE
 
@@ -66,8 +66,7 @@ def queue_up(
     place: int = kept if kept is not None else connection.execute(_QUEUE_UP, values).scalar_one()
     ahead = connection.execute(_COUNT_AHEAD, {**values, "ticket": place}).scalar_one()
     slots = find_slots(row, budget, ahead, now)
-    # One slot beyond those that polls may take, so that there is one whenever we come.
-    if slots.permits <= 0 or slots.start > now + PACE_HORIZON + min(slots.gap, PACE_HORIZON):
+    if slots.permits <= 0 or not slots.bear_another(now):
         return place, None
     probe_until = now + PROBE_HOLDS[row.pause_kind] if row.pause_kind in PROBED else None
     return place, Slot(place, row.id, slots.start - now, slots.gap, row.requests_today, probe_until)
