@@ -15,7 +15,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 from sqlalchemy.engine import make_url
 
 from worker import intake
@@ -36,7 +36,7 @@ from worker.store.db import open_engine, transaction
 from worker.store.migrate import migrate_to_head
 
 _KEYS = {"many": "key-of-many", "few": "key-of-few"}
-_WARM_UP_SECONDS = 5.0  # processes start, and their first requests follow
+WARM_UP_SECONDS = 5.0  # processes start, and their first requests follow
 
 
 # The first recorded is the longest overdue.
@@ -85,7 +85,7 @@ def measure(folder: Path, plan: Plan) -> Iterator[Kept]:
     options = SandboxSettings(
         account="many", key=_KEYS["many"], other_accounts={"few": _KEYS["few"]}, latency_seconds=plan.latency_seconds
     )
-    leads = int(plan.rate * (plan.seconds + 2 * _WARM_UP_SECONDS))
+    leads = int(plan.rate * (plan.seconds + 2 * WARM_UP_SECONDS))
     counts = {"many": plan.many or 10 * leads, "few": leads}
     with (
         EmbeddedPostgres(folder / "postgres", fast=True) as postgres,
@@ -94,32 +94,47 @@ def measure(folder: Path, plan: Plan) -> Iterator[Kept]:
         Launcher(folder / "logs", on_event=lambda _: None, grace_seconds=5) as launcher,
     ):
         environment = _make_environment(folder, plan, postgres, redis, sandbox)
-        _make_due(postgres, counts)
+        engine = open_postgres(postgres)
+        make_due(engine, counts)
         for n in range(plan.workers):
             arguments = (*WORKER_ARGUMENTS, "--concurrency=1", "-n", f"worker-{n}@%h")
             launcher.start(ChildSpec(f"worker-{n}", (sys.executable, "-m", *CELERY, *arguments), environment))
         launcher.start(ChildSpec("beat", (sys.executable, "-m", *CELERY, *BEAT_ARGUMENTS), environment))
         seen = _look_on(sandbox, plan)
         for account, count in counts.items():
-            yield _judge(seen, plan, account, count, _list_places(postgres, account))
+            yield _judge(seen, plan, account, count, _list_places(engine, account))
+        engine.dispose()
 
 
 def _make_environment(
     folder: Path, plan: Plan, postgres: EmbeddedPostgres, redis: EmbeddedRedis, sandbox: SandboxClient
 ) -> dict[str, str]:
+    accounts = write_accounts(folder, sandbox.base_url, _KEYS, dict.fromkeys(_KEYS, plan.rate), plan.concurrency)
+    return child_environment(DATABASE_URL=postgres.url, REDIS_URL=redis.url, LEADBYTE_ACCOUNTS_FILE=str(accounts))
+
+
+def write_accounts(
+    folder: Path, base_url: str, keys: Mapping[str, str], rates: Mapping[str, float], concurrency: int
+) -> Path:
+    """The accounts file; `rates` are requests a second."""
     tables = [
-        f'[accounts.{name}]\napi_key = "{key}"\nbase_url = "{sandbox.base_url}"\n'
-        f"requests_per_second = {plan.rate}\nconcurrency = {plan.concurrency}\n"
-        for name, key in _KEYS.items()
+        f'[accounts.{name}]\napi_key = "{key}"\nbase_url = "{base_url}"\n'
+        f"requests_per_second = {rates[name]}\nconcurrency = {concurrency}\n"
+        for name, key in keys.items()
     ]
     accounts = folder / "accounts.toml"
     accounts.write_text("\n".join(tables))
     accounts.chmod(0o600)
-    return child_environment(DATABASE_URL=postgres.url, REDIS_URL=redis.url, LEADBYTE_ACCOUNTS_FILE=str(accounts))
+    return accounts
 
 
-def _make_due(postgres: EmbeddedPostgres, counts: dict[str, int]) -> None:
-    engine = open_engine(make_url(postgres.url).set(drivername="postgresql+psycopg"))
+def open_postgres(postgres: EmbeddedPostgres) -> Engine:
+    """The server's database, as the worker opens it."""
+    return open_engine(make_url(postgres.url).set(drivername="postgresql+psycopg"))
+
+
+def make_due(engine: Engine, counts: Mapping[str, int]) -> None:
+    """So many leads of each account, all of them overdue since sometime within the last day."""
     migrate_to_head(engine)
     for account, count in counts.items():
         queue_ids = (intake.Submission(f"sandbox-approved-{account}-{n}") for n in range(count))
@@ -128,16 +143,12 @@ def _make_due(postgres: EmbeddedPostgres, counts: dict[str, int]) -> None:
         connection.execute(_OVERDUE)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("vacuum analyze"))  # as autovacuum would have done it by now
-    engine.dispose()
 
 
-def _list_places(postgres: EmbeddedPostgres, account: str) -> list[float]:
+def _list_places(engine: Engine, account: str) -> list[float]:
     """Where each lead that was asked about was among its account's due ones, the oldest at 0, the newest at 1."""
-    engine = open_engine(make_url(postgres.url).set(drivername="postgresql+psycopg"))
     with transaction(engine) as connection:
-        places: list[float] = list(connection.execute(_PLACES, {"account": account}).scalars())
-    engine.dispose()
-    return places
+        return list(connection.execute(_PLACES, {"account": account}).scalars())
 
 
 def _look_on(sandbox: SandboxClient, plan: Plan) -> dict[str, Any]:
@@ -145,7 +156,7 @@ def _look_on(sandbox: SandboxClient, plan: Plan) -> dict[str, Any]:
     until = time.monotonic() + 120
     while len(sandbox.calls()["by_account"]) < len(_KEYS) and time.monotonic() < until:
         time.sleep(0.1)
-    time.sleep(_WARM_UP_SECONDS + plan.seconds)
+    time.sleep(WARM_UP_SECONDS + plan.seconds)
     return sandbox.calls(instants=True)
 
 

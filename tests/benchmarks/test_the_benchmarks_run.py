@@ -47,6 +47,13 @@ def test_the_scale_benchmark_measures_each_step() -> None:
     assert told["held"][0]["worker_megabytes"] > 0
 
 
+def test_the_benchmark_of_many_accounts_tells_of_the_small_ones_and_the_fast_one() -> None:
+    found = run_benchmark("tests.benchmarks.many_accounts", "--accounts=3", "--rate=2", "--seconds=1")
+    assert found["accounts"] == 4
+    assert found["small_used"] > 0
+    assert found["fast_used"] > 0
+
+
 def test_the_manners_benchmark_tells_of_both_accounts() -> None:
     told = run_benchmark(
         "tests.benchmarks.manners", "--rates=20", "--latency-ms=20", "--workers=2", "--seconds=1", "--concurrency=4"

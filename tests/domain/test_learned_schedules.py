@@ -167,7 +167,7 @@ def test_the_programme_finds_what_trying_all_pairs_finds(
     monkeypatch.setattr("worker.domain.learning.optimum.QUANTILES", 60)
     monkeypatch.setattr("worker.domain.learning.optimum.LOG_POINTS", 60)
     monkeypatch.setattr("worker.domain.learning.optimum.MOST_POINTS", 150)
-    times = learn(FAMILIES[name], 300, seed=5)
+    times = learn(FAMILIES[name], 120, seed=5)
     planned = cost_ages(times, plan_polls(times, price, bounds)).at_price(price)
     # Ages are rounded up to milliseconds, which is all the difference there may be.
     assert planned == pytest.approx(plan_naively(times, make_grid(times, price, bounds), price, bounds), abs=0.02)
