@@ -6,12 +6,14 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
+from worker import claiming
 from worker.accounts import Account
 from worker.domain.backoff import LadderSchedule
 from worker.domain.decide import Policy
@@ -92,3 +94,11 @@ def make_due(sql: Sql) -> Callable[[str, int], None]:
         sql("update resolver.watches set next_poll_at = clock_timestamp() - interval '1 s'")
 
     return track
+
+
+@pytest.fixture
+def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Lets so many seconds go by for what claims."""
+    now = [0.0]
+    monkeypatch.setattr(claiming, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    return lambda seconds: now.append(seconds + now.pop())

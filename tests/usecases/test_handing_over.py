@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -131,14 +130,6 @@ def test_a_run_that_ends_by_an_error_leaves_its_account_to_others(
     with pytest.raises(LeadResolverError, match="planted"):
         list(poll_while_due(replace(make_other(), batch_size=2), fail))
     assert poll_all(make_other()).polled >= 8
-
-
-@pytest.fixture
-def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Lets so many seconds go by for what claims."""
-    now = [0.0]
-    monkeypatch.setattr(claiming, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    return lambda seconds: now.append(seconds + now.pop())
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from worker import claiming, operations
+from worker import operations
 from worker.accounts import Account
 from worker.claiming import ANSWERED_WITHIN_SECONDS, Claimer
 from worker.lane import Lane
@@ -60,14 +60,6 @@ def claimer(poller: Poller, window: Window) -> Iterator[Claimer]:
     claimer = Claimer(poller, cast("PollWindow", window))
     yield claimer
     claimer.close([])
-
-
-@pytest.fixture
-def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Lets so many seconds go by for what claims."""
-    now = [0.0]
-    monkeypatch.setattr(claiming, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    return lambda seconds: now.append(seconds + now.pop())
 
 
 @pytest.fixture
