@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import Connection
@@ -85,20 +85,25 @@ class Claimer:
     def list_paused(self, lanes: Iterable[Lane]) -> Sequence[Lane]:
         """Of these, lanes of slow budgets whose accounts have been paused, as it was looked up not long ago.
 
-        Others' moments are near, and their settlements tell; a probe asks under the pause.
+        Others' moments are near, and their settlements tell; a probe asks under its pause.
         """
         if time.monotonic() < self._look_for_pauses_at:
             return []
-        self._look_for_pauses_at = time.monotonic() + CLAIM_AGAIN_SECONDS
-        slow = [lane for lane in lanes if find_budget(lane.account).is_slow and not lane.is_probe()]
-        if not slow:
-            return []
+        slow = [lane for lane in lanes if find_budget(lane.account).is_slow]
+        slow = [lane for lane in slow if not self._window.look_at(lane.id).is_quiet]
+        paused = self._look_for_pauses({lane.account.name for lane in slow}) if slow else {}
+        return [lane for lane in slow if (until := paused.get(lane.account.name)) and not lane.may_ask_under(until)]
+
+    def _look_for_pauses(self, accounts: Collection[str]) -> Mapping[str, datetime]:
+        again = CLAIM_AGAIN_SECONDS
         try:
-            with transaction(self._poller.engine) as connection:
-                paused = list_paused(connection, {lane.account.name for lane in slow}, read_clock(connection))
+            with transaction(self._poller.engine, _BOUND) as connection:
+                return list_paused(connection, accounts, read_clock(connection))
         except DatabaseUnavailable:
-            return []  # the answers under way are waited for, and Postgres with them
-        return [lane for lane in slow if lane.account.name in paused]
+            again = AFTER_A_FAULT_SECONDS
+            return {}  # the answers under way are waited for, and Postgres with them
+        finally:
+            self._look_for_pauses_at = time.monotonic() + again
 
     def look_every(self) -> float:
         """Seconds between two looks."""

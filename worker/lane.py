@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from itertools import count
 
 from worker.accounts import Account
@@ -78,9 +79,10 @@ class Lane:
         """Whether others could ask something while our last answers are waited for, if LeadByte bears all it may."""
         return self.count_unanswered() < self.account.concurrency
 
-    def is_probe(self) -> bool:
-        """Whether it asks under a pause, to see whether the trouble is over."""
-        return any(batch.claim.probe_until is not None for batch in self.batches.values())
+    def may_ask_under(self, paused_until: datetime) -> bool:
+        """Whether it is there to find out if the trouble is over for which its account is paused until then."""
+        ends = [batch.claim.probe_until for batch in self.batches.values() if batch.claim.probe_until is not None]
+        return bool(ends) and paused_until <= max(ends)
 
     def has_free_permits(self) -> bool:
         """Whether others could ask something before our last answers are settled."""

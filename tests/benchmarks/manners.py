@@ -151,11 +151,16 @@ def _list_places(engine: Engine, account: str) -> list[float]:
         return list(connection.execute(_PLACES, {"account": account}).scalars())
 
 
+def wait_for_calls(sandbox: SandboxClient, accounts: int) -> None:
+    """Until so many accounts have been asked of."""
+    until = time.monotonic() + 120
+    while len(sandbox.calls()["by_account"]) < accounts and time.monotonic() < until:
+        time.sleep(0.1)
+
+
 def _look_on(sandbox: SandboxClient, plan: Plan) -> dict[str, Any]:
     """The calls that the sandbox has seen when the time is up."""
-    until = time.monotonic() + 120
-    while len(sandbox.calls()["by_account"]) < len(_KEYS) and time.monotonic() < until:
-        time.sleep(0.1)
+    wait_for_calls(sandbox, len(_KEYS))
     time.sleep(WARM_UP_SECONDS + plan.seconds)
     return sandbox.calls(instants=True)
 

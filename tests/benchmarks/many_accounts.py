@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine, text
 
-from tests.benchmarks.manners import WARM_UP_SECONDS, make_due, open_postgres, write_accounts
+from tests.benchmarks.manners import WARM_UP_SECONDS, make_due, open_postgres, wait_for_calls, write_accounts
 from tests.benchmarks.pipeline.machine import read_cpu_seconds
 from worker.local.postgres import EmbeddedPostgres
 from worker.local.processes import ChildSpec, Launcher
@@ -72,8 +72,7 @@ def measure(folder: Path, rates: Mapping[str, float], latency_seconds: float, se
         worker = (sys.executable, "-m", *CELERY, *WORKER_ARGUMENTS, "--concurrency=2")
         launcher.start(ChildSpec("worker", worker, environment))
         launcher.start(ChildSpec("beat", (sys.executable, "-m", *CELERY, *BEAT_ARGUMENTS), environment))
-        while not sandbox.calls()["by_account"]:
-            time.sleep(0.1)
+        wait_for_calls(sandbox, 1)
         time.sleep(min(2 * WARM_UP_SECONDS, WARM_UP_SECONDS * seconds))
         before = _read_counters(engine, launcher.children["worker"])
         time.sleep(seconds)
@@ -102,7 +101,7 @@ def _judge(
         len(rates),
         sum(calls[name] for name in small) / budget,
         calls[FAST] / (rates[FAST] * seconds) if FAST in rates else None,
-        max(seen["by_account"][name]["peak_per_second"] for name in small),
+        max(seen["by_account"][name]["peak_per_second"] for name in small if name in seen["by_account"]),
         transactions,
         cores,
     )
@@ -118,6 +117,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=25)
     parser.add_argument("--json", action="store_true", dest="as_json")
     chosen = parser.parse_args()
+    if chosen.accounts < 1:
+        parser.error("--accounts: at least one")
     rates = {f"small-{n}": chosen.rate for n in range(chosen.accounts)}
     if chosen.fast_rate:
         rates[FAST] = chosen.fast_rate

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ import pytest
 
 from worker import operations
 from worker.accounts import Account
-from worker.claiming import ANSWERED_WITHIN_SECONDS, Claimer
+from worker.claiming import ANSWERED_WITHIN_SECONDS, CLAIM_AGAIN_SECONDS, Claimer
 from worker.lane import Lane
 from worker.leadbyte.client import PollWindow
 from worker.leadbyte.pace import WINDOW_SECONDS
@@ -33,9 +34,10 @@ class Window:
     """Stands in for the window, in which nothing is left to send; others may go on from `free_at` on."""
 
     free_at: float | None = None
+    is_quiet = True
 
     def look_at(self, _: int) -> SimpleNamespace:
-        return SimpleNamespace(is_quiet=True)
+        return SimpleNamespace(is_quiet=self.is_quiet)
 
     def find_overrun(self, _: int) -> float | None:
         return self.free_at
@@ -148,3 +150,86 @@ def test_a_pause_from_outside_stops_what_has_its_moment_already(
     assert pauses
     assert polled.polled <= 1
     assert sql("select count(claim_id) from resolver.watches") == [(0,)]
+
+
+PAUSES = {
+    "an operator's": ("'operator'", "'9999-12-31 00:00+00'"),
+    "LeadByte's": ("'throttled'", "clock_timestamp() + interval '1 min'"),
+    "the day's budget, which has counted them": ("'budget'", "clock_timestamp() + interval '1 h'"),
+    "over": ("'throttled'", "clock_timestamp() - interval '1 s'"),
+}
+
+
+@pytest.mark.parametrize(
+    ("pause", "rate", "is_seen"),
+    [
+        ("an operator's", SLOW, True),
+        ("LeadByte's", SLOW, True),
+        ("the day's budget, which has counted them", SLOW, False),
+        ("over", SLOW, False),
+        ("LeadByte's", FAST, False),
+    ],
+)
+def test_pauses_are_looked_for_where_moments_are_far_and_now_and_then(
+    claimer: Claimer,
+    window: Window,
+    ask_at: Callable[[float], Account],
+    make_due: Callable[..., None],
+    pass_time: Callable[[float], None],
+    sql: Sql,
+    pause: str,
+    rate: float,
+    *,
+    is_seen: bool,
+) -> None:
+    make_due("sandbox-approved-#", 1)
+    window.is_quiet = False
+    lane = Lane(0, ask_at(rate))
+    pass_time(1.0)
+    assert claimer.list_paused([lane]) == []
+    kind, until = PAUSES[pause]
+    sql(f"update resolver.accounts set pause_kind = {kind}, paused_until = {until}, pause_reason = 'a test'")
+    pass_time(CLAIM_AGAIN_SECONDS)
+    assert claimer.list_paused([lane]) == [lane] * is_seen
+    assert claimer.list_paused([lane]) == []  # not as often as answers come
+    pass_time(CLAIM_AGAIN_SECONDS)
+    assert claimer.list_paused([lane]) == [lane] * is_seen
+    window.is_quiet = True  # nothing is left to stop
+    pass_time(CLAIM_AGAIN_SECONDS)
+    assert claimer.list_paused([lane]) == []
+
+
+@pytest.mark.parametrize(("longer", "is_stopped"), [(timedelta(0), False), (timedelta(seconds=1), True)])
+def test_a_probe_asks_under_the_pause_that_it_is_for_and_no_longer_one(
+    claimer: Claimer,
+    window: Window,
+    ask_at: Callable[[float], Account],
+    make_due: Callable[..., None],
+    pass_time: Callable[[float], None],
+    sql: Sql,
+    longer: timedelta,
+    *,
+    is_stopped: bool,
+) -> None:
+    make_due("sandbox-approved-#", 1)
+    sql("""
+        update resolver.accounts set pause_kind = 'throttled', pause_reason = 'a test',
+            paused_until = clock_timestamp() - interval '1 s'
+    """)
+    lane = Lane(0, ask_at(SLOW))
+    probe = claimer.claim(lane)
+    assert probe is not None
+    lane.add(probe)
+    sql("update resolver.accounts set paused_until = paused_until + %s", longer)
+    window.is_quiet = False
+    pass_time(CLAIM_AGAIN_SECONDS)
+    assert claimer.list_paused([lane]) == [lane] * is_stopped
+
+
+def test_all_that_a_days_budget_has_counted_is_asked(
+    poller: Poller, ask_at: Callable[[float], Account], make_due: Callable[..., None]
+) -> None:
+    make_due("sandbox-slow-#", 20)
+    account = replace(ask_at(3.0), requests_per_day=6, concurrency=20)
+    polled = sum(poll_while_due(replace(poller, accounts={"sandbox": account}), lambda: True), start=Polled())
+    assert polled.polled == 6

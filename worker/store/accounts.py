@@ -49,7 +49,11 @@ _PAUSE_UNCONFIGURED = text("""
     where coalesce(pause_kind, '') not in ('operator', 'settings') and not (name = any(:configured))
     returning name
 """)
-_PAUSED = text("select name from resolver.accounts where name = any(:names) and paused_until > :now")
+# Not those whose budget of the day is used up: it has counted what has its moment already.
+_PAUSED = text("""
+    select name, paused_until from resolver.accounts
+    where name = any(:names) and paused_until > :now and pause_kind is distinct from 'budget'
+""")
 _RESUME_CONFIGURED = text("""
     update resolver.accounts set paused_until = null, pause_kind = null, pause_reason = null
     where pause_kind = 'settings' and name = any(:configured)
@@ -80,9 +84,10 @@ def resume_account(
     return connection.execute(_RESUME, values).first() is not None
 
 
-def list_paused(connection: Connection, accounts: Collection[str], now: datetime) -> set[str]:
-    """Those of these accounts of which nothing may be asked now."""
-    return set(connection.execute(_PAUSED, {"names": list(accounts), "now": now}).scalars())
+def list_paused(connection: Connection, accounts: Collection[str], now: datetime) -> dict[str, datetime]:
+    """Those of these accounts of which nothing may be asked now, not even what has its moment; until when."""
+    rows = connection.execute(_PAUSED, {"names": list(accounts), "now": now})
+    return {row.name: row.paused_until for row in rows}
 
 
 def list_accounts(connection: Connection) -> set[str]:

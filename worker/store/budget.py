@@ -26,9 +26,9 @@ _LEAST_HORIZON = timedelta(seconds=0.5)
 _MANY_ENOUGH = 10
 # Moments to send at are reserved at most this far ahead, and only for requests that have room to leave: a moment that
 # passes unused is lost to the budget, one used later breaks it, and one reserved before a pause falls into the pause.
-# Of a budget whose moments are further apart than that, those of a claim are few: each lead has its own with the claim,
-# and neither takes a transaction of its own nor is handed back when the turn ends before its moment is near. Who has
-# such leads under way looks for pauses meanwhile.
+# Of a budget whose moments are further apart than that, those of a claim are few: each lead with a permit has its own
+# with the claim, and neither takes a transaction of its own nor is handed back when the turn ends before its moment is
+# near. Who has such leads under way looks for pauses meanwhile.
 MOMENTS_AHEAD = timedelta(seconds=0.3)
 # Requests arrive a few milliseconds sooner or later than they were sent: at the whole rate a second would now and then
 # see one too many.

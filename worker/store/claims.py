@@ -1,8 +1,8 @@
 """Claiming due leads for polling, under their account's budget.
 
 A claim is a short transaction of its own: it takes the leads (a lease), a share of the account's concurrency (permits),
-and moments to send the first of them at, or all of a slow budget; `worker.store.moments` reserves the others just in
-time. HTTP happens with nothing locked; `worker.store.settling` writes down what came of it,
+and moments to send the first of them at, or as many of a slow budget as have permits; `worker.store.moments` reserves
+the others just in time. HTTP happens with nothing locked; `worker.store.settling` writes down what came of it,
 `worker.store.handing_over` ends a run's turn.
 """
 
@@ -162,7 +162,8 @@ def claim_due_leads(
         return None
     slots = find_slots(row, budget, held, now)
     # A suspect is claimed when the run is over, and by then another mostly has all that polls may take.
-    if slots.most <= 0 and not (suspects and slots.bear_another(now)):
+    may_be_far = suspects and budget.is_slow
+    if slots.most <= 0 and not (may_be_far and slots.bear_another(now)):
         return Spent(slots.find_next(0, now))
     # Fewer than none: more are given out than may be: LeadByte bears fewer, or somebody waits for one, see `slots`.
     if slots.permits < 0 or slots.permits + claimant.permits <= 0:
@@ -178,8 +179,9 @@ def claim_due_leads(
     connection.execute(
         _OPEN_CLAIM, {**values, "permits": permits, "until": now + claimant.permit_lease, "run": claimant.run}
     )
-    # A probe has its moment at once, since no other may be reserved under the pause; a suspect's may be far.
-    moments = 1 if suspects or probe_until is not None else min(permits + claimant.room, len(leads), slots.soon)
+    # A probe has its moment at once, since no other may be reserved under the pause.
+    has_one = may_be_far or probe_until is not None
+    moments = 1 if has_one else min(permits + claimant.room, len(leads), slots.soon)
     taken = {"next_slot_at": slots.start + moments * slots.gap, "requests_today": row.requests_today + moments}
     connection.execute(TAKE_SLOTS, {**taken, "account": row.id, "now": now, "paused_until": probe_until})
     waits = [slots.start - now + n * slots.gap if n < moments else None for n in range(len(leads))]

@@ -12,7 +12,10 @@ from worker.domain.manners import Pressure
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The pressure on an account, and until when it is paused, if it is."""
+    """The pressure on an account, and until when it is paused, if it is.
+
+    A budget of the day that is used up is no pause here: it has counted what has its moment already.
+    """
 
     pressure: Pressure
     paused_until: datetime | None
@@ -20,7 +23,8 @@ class Recorded:
 
 # Without a lock: two workers that step at once take one step between them, which is as good.
 _READ = text("""
-    select rate_share, strain, strained_in_a_row, trips, pressure_changed_at, paused_until
+    select rate_share, strain, strained_in_a_row, trips, pressure_changed_at,
+        case when pause_kind is distinct from 'budget' then paused_until end as paused_until
     from resolver.accounts where name = :account
 """)
 _SAVE = text("""
