@@ -31,8 +31,8 @@ INDEXES: dict[str, set[str]] = {
     "persist": {"pk_leads", "pk_replies", "uq_lead_events_reply_id"},
     "sweep": {"ix_watches_leased"},
 }
-# A quarter is due: where all are, reading the whole table is the best way of finding some.
-_POSTPONE = "update resolver.watches set next_poll_at = next_poll_at + interval '45 minutes'"
+# A sixth is due: where many are, reading the whole table is the best way of finding some.
+_POSTPONE = "update resolver.watches set next_poll_at = next_poll_at + interval '50 minutes'"
 _COUNTERS = """
     select relname as name, seq_scan as scans from pg_stat_user_tables where relname = any(:big)
     union all select indexrelname, idx_scan from pg_stat_user_indexes where relname = any(:big)
