@@ -145,7 +145,7 @@ class Claimer:
         return Batch(account, claim, now, read_at, self._poller.reads_facts)
 
     def _claim_contended(self, lane: Lane, *, suspects: bool) -> Batch | None:
-        """At once where nothing is under way and nobody had the account locked the last time; else soon.
+        """In a moment, where nothing is under way and nobody had the account locked the last time; else soon.
 
         Soon: with the next answers, or at the next look.
         """

@@ -35,7 +35,7 @@ class Lane:
         self.batches: dict[int, Batch] = {}  # by claim, the oldest first
         self.answer_seconds = math.inf  # how long the last few took, the slower ones, from when they were asked for
         self.at_most = math.inf  # requests that the window has under way at once
-        self.answered_at = -math.inf  # the last one (`time.monotonic()`), or when there was nothing to answer before
+        self.answered_at = -math.inf  # `time.monotonic()` of the last answer, or of the last claim
         self.is_handed_over = False  # another process may go on with the account
 
     def add(self, batch: Batch) -> None:
@@ -72,7 +72,7 @@ class Lane:
         return time.monotonic() - self.answered_at > HELD_UP_SECONDS
 
     def take_permits(self, wanted: Wanted, permits: int) -> None:
-        """So many of those that were lacking."""
+        """So many of those that were wanted."""
         self.batches[wanted.claim].permits += permits
 
     def leaves_permits(self) -> bool:

@@ -27,7 +27,7 @@ _ENDED_BY_AN_ANSWER = (PauseKind.KEY, PauseKind.THROTTLED, PauseKind.TROUBLE)
 
 
 def mind_account(connection: Connection, account: str, claim: Claim, told: Sequence[Told], now: datetime) -> bool:
-    """Act on what the answers say of the account rather than of a lead; returns whether it is paused now."""
+    """Act on what the answers say of the account rather than of a lead; returns whether nothing more may be sent."""
     # Only the probe knows that the trouble is over: other claims may have been answered before it began.
     if claim.probe_until is not None and any(t.reading.meaning in ANSWERS for t in told):
         _resume(connection, account, claim.probe_until)

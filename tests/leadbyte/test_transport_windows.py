@@ -16,7 +16,7 @@ import pytest
 
 from tests.leadbyte.raw_server import JSON_OK, Conversation, always, encode, serve
 from worker.domain.answers import Answer, Asked, NoAnswer, Silence
-from worker.leadbyte import pace
+from worker.leadbyte import pace, requests_transport
 from worker.leadbyte.requests_transport import RequestsWindow
 from worker.leadbyte.transport import Request, Transport, Window
 
@@ -328,6 +328,20 @@ def test_what_is_no_request_is_broken_and_spoils_no_other(
         assert answers[1] == _OK
         assert isinstance(answers[0], NoAnswer)
         assert fetch(server.url) == _OK
+
+
+def test_a_request_whose_thread_fails_has_its_end_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(requests_transport, "open_session", fail)
+    with (
+        ThreadPoolExecutor(1) as threads,
+        closing(RequestsWindow(threads, [], PATIENCE, is_429)) as window,
+    ):
+        window.open_lane(1, 1)
+        window.add(1, make_requests("http://127.0.0.1:1", 2))
+        assert take_all(window) == [(1, 0, NoAnswer(Silence.BROKEN)), (1, 1, _UNSENT)]
 
 
 class Raced(list[Any]):

@@ -18,7 +18,7 @@ SLACK_SECONDS = 0.01
 # `worker.store.budget.ROOM_FOR_JITTER` pays for both, and a little of it is left for the way to LeadByte: in any
 # second (1 + SLACK_SECONDS) * ROOM_FOR_JITTER / LEAST_OF_GAP of the budget, and one more, which together is within it.
 LEAST_OF_GAP = 0.985
-LEAST_OF_WINDOW = 0.99  # the same of what so many take as may be seen in a second
+LEAST_OF_WINDOW = 0.99  # the same, of the time that as many moments take as one second may see
 # LeadByte counts requests as they come, on a new connection a handshake later than on others: with those that follow on
 # time, one second would see one too many. So each leaves when the second before it has room for one. Of a thousand a
 # second or more, those that ROOM_FOR_JITTER leaves unused are more than connect at a time.

@@ -154,20 +154,25 @@ class RequestsWindow:
                 if self._is_closed:
                     return
                 self._lines.add(line)
-            asked = self._ask_over(line, request)
-        must_stop = True  # where the caller's judgement fails, nothing more is sent
-        try:
-            must_stop = self._stop_after(asked)
-        finally:
-            with self._lock:
-                self._lines.discard(line)
-                if not line.is_sent:
-                    self._lanes.note_sent(lane, None)
-                self._lanes.end(lane, time.monotonic() - left_at)
-                if must_stop:
-                    self._lanes.stop(lane)
-                self._note_end(lane, request, asked)
-                self._to_dispatch.notify()
+            # Whatever fails here, or in the caller's judgement: the request ends, and nothing more of its lane is sent.
+            asked: Asked = NoAnswer(Silence.BROKEN)
+            must_stop = True
+            try:
+                asked = self._ask_over(line, request)
+                must_stop = self._stop_after(asked)
+            finally:
+                self._end(lane, request, line, left_at, asked, must_stop=must_stop)
+
+    def _end(self, lane: int, request: Request, line: Line, left_at: float, asked: Asked, *, must_stop: bool) -> None:
+        with self._lock:
+            self._lines.discard(line)
+            if not line.is_sent:
+                self._lanes.note_sent(lane, None)
+            self._lanes.end(lane, time.monotonic() - left_at)
+            if must_stop:
+                self._lanes.stop(lane)
+            self._note_end(lane, request, asked)
+            self._to_dispatch.notify()
 
     def _note_sent(self, lane: int) -> None:
         with self._lock:

@@ -49,10 +49,11 @@ _PAUSE_UNCONFIGURED = text("""
     where coalesce(pause_kind, '') not in ('operator', 'settings') and not (name = any(:configured))
     returning name
 """)
-# Not those whose budget of the day is used up: it has counted what has its moment already.
-_PAUSED = text("""
+# Of a pause: not that of a day's budget, which has counted what has its moment already.
+STOPS_ALL = f"pause_kind is distinct from '{PauseKind.BUDGET}'"
+_PAUSED = text(f"""
     select name, paused_until from resolver.accounts
-    where name = any(:names) and paused_until > :now and pause_kind is distinct from 'budget'
+    where name = any(:names) and paused_until > :now and {STOPS_ALL}
 """)
 _RESUME_CONFIGURED = text("""
     update resolver.accounts set paused_until = null, pause_kind = null, pause_reason = null

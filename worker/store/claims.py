@@ -139,6 +139,8 @@ def claim_due_leads(
 ) -> Claim | Spent | None:
     """Claim up to `limit` due leads of the account, as far as its budget and pause allow; None if there are none.
 
+    `Spent` where the budget bears none before a moment that is known.
+
     Args:
         connection: in a transaction of its own, to be committed at once.
         account: its name.

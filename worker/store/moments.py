@@ -1,8 +1,8 @@
 """Moments to send at, for the leads of a claim that had none yet: reserved as soon as a request has room to leave.
 
 Just in time, since only then the budget holds over all workers: requests that wait for the answers before them would
-leave after their moment, together with those that others have reserved. Those of a slow budget, which wait for no
-others, come with their claim. Neighbour: `worker.store.budget`.
+leave after their moment, together with those that others have reserved. Those of a slow budget come with their claim,
+as far as there are permits: they wait for no others. Neighbour: `worker.store.budget`.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 from worker.domain.manners import Pressure
+from worker.store.accounts import STOPS_ALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +23,9 @@ class Recorded:
 
 
 # Without a lock: two workers that step at once take one step between them, which is as good.
-_READ = text("""
+_READ = text(f"""
     select rate_share, strain, strained_in_a_row, trips, pressure_changed_at,
-        case when pause_kind is distinct from 'budget' then paused_until end as paused_until
+        case when {STOPS_ALL} then paused_until end as paused_until
     from resolver.accounts where name = :account
 """)
 _SAVE = text("""
