@@ -26,7 +26,7 @@ from worker.permits import PermitKeeper
 from worker.poller import Poller
 from worker.reserving import AFTER_A_FAULT_SECONDS, CONTENDED_AGAIN_SECONDS, find_budget
 from worker.store.accounts import list_paused
-from worker.store.claimable import list_with_due_leads, list_with_due_suspects
+from worker.store.claimable import list_with_due_leads
 from worker.store.claims import Claim, Claimant, claim_due_leads
 from worker.store.db import read_clock, transaction
 from worker.store.handing_over import hand_over, keep_distance
@@ -47,11 +47,10 @@ _NAME_BITS = 63  # of a run: a bigint that no other run under way has
 
 
 class Claimer:
-    """Claims on behalf of one run of polling, keeps its permits, and hands its accounts over; `window` is the run's."""
+    """Claims on behalf of one run of polling, and hands its accounts over; `window` and `keeper` are the run's."""
 
-    def __init__(self, poller: Poller, window: PollWindow) -> None:
-        self._poller, self._window = poller, window
-        self._keeper = PermitKeeper(poller.engine, poller.client.timeout_seconds)
+    def __init__(self, poller: Poller, window: PollWindow, keeper: PermitKeeper) -> None:
+        self._poller, self._window, self._keeper = poller, window, keeper
         self._again_at: dict[str, float] = {}
         self._spent_until: dict[str, float] = {}  # of accounts whose budget bears no other claim before
         self._claimable: set[str] = set()
@@ -76,11 +75,6 @@ class Claimer:
     def _look_up(self, accounts: Collection[str]) -> Mapping[str, bool]:
         with transaction(self._poller.engine) as connection:
             return list_with_due_leads(connection, accounts, read_clock(connection), self._run)
-
-    def list_suspected(self, accounts: Collection[str]) -> Collection[str]:
-        """Of these, the accounts with due leads that may have killed their workers."""
-        with transaction(self._poller.engine) as connection:
-            return list_with_due_suspects(connection, accounts, read_clock(connection))
 
     def list_paused(self, lanes: Iterable[Lane]) -> Sequence[Lane]:
         """Of these, lanes of slow budgets whose accounts have been paused, as it was looked up not long ago.
@@ -119,22 +113,19 @@ class Claimer:
         self._again_at[account.name] = 0.0
         self._claimable.add(account.name)
 
-    def claim(self, lane: Lane, *, suspects: bool = False) -> Batch | None:
+    def claim(self, lane: Lane) -> Batch | None:
         """Due leads of the lane's account, for this lane; None if there are none for us, or somebody has locked it."""
         account, began_at = lane.account, read_sleepless()
         self._again_at[account.name] = time.monotonic() + CLAIM_AGAIN_SECONDS
         self._claimable.discard(account.name)
-        run = None if suspects else self._run
-        claimant = Claimant(run, lane.count_permits(), lane.count_spare_room(), self._keeper.lease)
+        claimant = Claimant(self._run, lane.count_permits(), lane.count_spare_room(), self._keeper.lease)
         size = self._poller.batch_size
         try:
             with transaction(self._poller.engine) as connection:
                 now, read_at = read_clock(connection), time.monotonic()
-                claim = claim_due_leads(
-                    connection, account.name, find_budget(account), now, size, claimant, suspects=suspects
-                )
+                claim = claim_due_leads(connection, account.name, find_budget(account), now, size, claimant)
         except DatabaseContended:
-            return self._claim_contended(lane, suspects=suspects)
+            return self._claim_contended(lane)
         self._contended.discard(account.name)
         if claim is not None:
             self._spent_until[account.name] = read_at + claim.next_in.total_seconds()
@@ -144,7 +135,7 @@ class Claimer:
         self._keeper.hold(claim.id, began_at)
         return Batch(account, claim, now, read_at, self._poller.reads_facts)
 
-    def _claim_contended(self, lane: Lane, *, suspects: bool) -> Batch | None:
+    def _claim_contended(self, lane: Lane) -> Batch | None:
         """In a moment, where nothing is under way and nobody had the account locked the last time; else soon.
 
         Soon: with the next answers, or at the next look.
@@ -154,7 +145,7 @@ class Claimer:
         self._contended.add(name)
         if is_first and not len(self._window):  # no request is held up
             time.sleep(_CONTENDED_MOMENT_SECONDS)
-            return self.claim(lane, suspects=suspects)
+            return self.claim(lane)
         again = _CONTENDED_MOMENT_SECONDS if is_first else CONTENDED_AGAIN_SECONDS
         self._again_at[name] = time.monotonic() + again
         self._look_at = min(self._look_at, self._again_at[name])

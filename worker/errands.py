@@ -5,7 +5,6 @@ Neighbours: `worker.store.slots` keeps the budget, `worker.store.actions` the le
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,6 +12,7 @@ from sqlalchemy import Connection, Engine
 
 from worker.accounts import Account
 from worker.clock import read_sleepless
+from worker.queueing import wait_for_turn
 from worker.store.actions import (
     MOST_ITEMS,
     NEEDS,
@@ -32,7 +32,6 @@ from worker.store.slots import Slot, leave_queue, queue_up, take_slot
 # The first byte is written this long after its moment at the latest; the lease lasts far longer.
 LATEST_SECONDS = 10.0
 DOUBTED = timedelta(minutes=1)  # how long an answer that was lost makes us send a lead at a time
-TURN_SECONDS = 10.0  # how long one waits for a permit before the next tick may try
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +48,7 @@ class Errand:
 
 def find_errand(engine: Engine, account: Account) -> Errand | None:
     """Claim the account's next actions for one request, waiting a while for our turn; None if there are none now."""
-    until = time.monotonic() + TURN_SECONDS
-    ticket, errand = _claim(engine, account, None)
-    while ticket is not None and errand is None and time.monotonic() < until:
-        time.sleep(0.2)
-        ticket, errand = _claim(engine, account, ticket)
-    if ticket is not None and errand is None:
-        with transaction(engine) as connection:
-            leave_queue(connection, ticket)
-    return errand
+    return wait_for_turn(engine, lambda ticket: _claim(engine, account, ticket))
 
 
 def _claim(engine: Engine, account: Account, ticket: int | None) -> tuple[int | None, Errand | None]:

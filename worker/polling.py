@@ -18,12 +18,14 @@ from worker.claiming import Claimer
 from worker.errors import DatabaseUnavailable, SettingsError
 from worker.failpoints import reach
 from worker.lane import Lane, Lanes
+from worker.permits import PermitKeeper
 from worker.picking import Ask, Picker
 from worker.poller import Poller
 from worker.reserving import RESERVE_AGAIN_SECONDS, Reserver
 from worker.settlement import Polled, hand_back
 from worker.settling_thread import MOST_HANDED_IN, SettlingThread, Share
 from worker.store.moments import Wanted
+from worker.suspects import Suspects
 
 SUSPECTS_A_TURN = 20
 
@@ -63,7 +65,8 @@ class _Run:
         self._settling = SettlingThread(poller.settle)
         self._lanes = Lanes()
         self._reserver = Reserver(poller.engine)
-        self._claimer = Claimer(poller, self._window)
+        keeper = PermitKeeper(poller.engine, poller.client.timeout_seconds)
+        self._claimer, self._suspects = Claimer(poller, self._window, keeper), Suspects(poller, keeper)
         self._picker = Picker(accounts, may_go_on, self._claimer, self._lanes)
 
     def close(self) -> None:
@@ -82,24 +85,31 @@ class _Run:
                 return
 
     def poll_suspects(self) -> Iterator[Polled]:
-        """Leads that may have killed their workers, each alone."""
-        for name in self._claimer.list_suspected(self._accounts) if self._may_go_on() else ():
+        """Leads that may have killed their workers, each alone; the first of them even where the turn is over."""
+        for name in self._suspects.list_accounts(self._accounts):
+            account = self._accounts[name]
             for _ in range(SUSPECTS_A_TURN):
-                if not self._may_go_on() or not self.claim(self._accounts[name], suspects=True):
+                batch = self._suspects.claim(account)
+                if batch is None:
                     break
+                self._begin(self._lanes.make(account), batch)
                 yield from self.drain()
+                if not self._may_go_on():
+                    return
 
     def drain(self) -> Iterator[Polled]:
         """Wait for what is under way, and settle it."""
         while self._is_busy():
             yield from self._go_on()
 
-    def claim(self, account: Account, *, suspects: bool = False) -> bool:
+    def claim(self, account: Account) -> bool:
         """Claim one batch and put its questions into the window; False if there was none to claim."""
         lane = self._find_lane(account) or self._lanes.make(account)
-        batch = self._claimer.claim(lane, suspects=suspects)
-        if batch is None:
-            return False
+        batch = self._claimer.claim(lane)
+        return batch is not None and self._begin(lane, batch)
+
+    def _begin(self, lane: Lane, batch: Batch) -> bool:
+        account = lane.account
         reach("poll.after_claim", (lead.queue_id for lead in batch.claim.leads))
         lane.add(batch)
         try:

@@ -143,17 +143,28 @@ def test_the_cost_of_a_schedule_is_what_counting_leads_one_by_one_gives() -> Non
     )
 
 
+@pytest.mark.parametrize("name", ["spikes 30, 60, 90 s", "buyer tree", "half at once", "heavy past the deadline"])
+def test_a_distribution_traced_along_ages_is_as_it_is_looked_up_at_each(name: str) -> None:
+    truth, chance = tabulate(FAMILIES[name], points=500), random.Random(1)
+    drawn = [chance.expovariate(0.02) for _ in range(500)]
+    ages = sorted([0.0, *drawn, *truth.ages[::5], 30.0, DEADLINE, 2 * DEADLINE])
+    traced, looked_up = truth.trace(ages), map(truth.look_up, ages)
+    for each, expected in zip(traced, looked_up, strict=True):
+        assert each == pytest.approx(expected, rel=1e-12)
+
+
 def plan_naively(times: Distribution, grid: Sequence[float], price: float, bounds: Bounds) -> float:
     """The least cost by trying every pair of grid points that the bounds allow."""
-    facts = [times.look_up(age) for age in grid]
+    facts = [times.look_up(age) for age in grid]  # not as the programme does it
     facts[0] = (0.0, 0.0)
     best = [0.0] * len(grid)
     for here in reversed(range(len(grid) - 1)):
         share, area = facts[here]
+        furthest = grid[here] + bounds.find_gap(grid[here]) + 1e-6
         best[here] = min(
             price * (1 - share) + facts[at][1] - area - share * (grid[at] - grid[here]) + best[at]
             for at in range(here + 1, len(grid))
-            if grid[at] - grid[here] <= bounds.find_gap(grid[here]) + 1e-6
+            if grid[at] <= furthest
         )
     return best[0]
 

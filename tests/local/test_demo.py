@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from worker.sandbox import SandboxSettings, running_sandbox
@@ -58,40 +59,36 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
-def test_two_demos_at_once_both_agree_with_leadbyte(tmp_path: Path) -> None:
+def test_two_demos_at_once_agree_with_leadbyte_and_one_that_is_kept_says_how_other_shells_reach_it(
+    tmp_path: Path,
+) -> None:
     with (
-        started("demo", "--leads", "40", "--json", temp=tmp_path) as one,
-        started("demo", "--leads", "40", "--json", "--seed", "2", temp=tmp_path) as other,
+        started("demo", "--leads", "40", "--keep", "--seed", "2", temp=tmp_path) as kept,
+        started("demo", "--leads", "40", "--json", temp=tmp_path) as other,
     ):
-        reports = [read_report(demo) for demo in (one, other)]
-    for report in reports:
+        assert kept.stderr is not None
+        line = next(line for line in kept.stderr if line.startswith("other shells"))
+        file = Path(line.partition(" . ")[2].strip())
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        settings = read_environment(file)
+        assert len(json.loads(ask("list", "--limit", "100", "--json", **settings))) == 40
+        assert "1 new" in ask("track", "sandbox-approved-0001", **settings)
+        report = read_report(other)
         check_report(report)
-    assert reports[0]["states"]["returned"] == 2  # as its seed has it
+        assert report["states"]["returned"] == 2  # as its seed has it
+        kept.send_signal(signal.SIGINT)
+        printed, _ = kept.communicate(timeout=PATIENCE_SECONDS)
+        assert "40 of 40 leads agree with LeadByte" in printed
+        assert kept.returncode == 130
     assert list(tmp_path.iterdir()) == []
     wait_until(lambda: processes_of(tmp_path) == [])
 
 
-def test_a_demo_that_is_kept_says_how_other_shells_reach_it(tmp_path: Path) -> None:
-    with started("demo", "--leads", "2", "--keep", temp=tmp_path) as demo:
-        assert demo.stderr is not None
-        line = next(line for line in demo.stderr if line.startswith("other shells"))
-        file = Path(line.partition(" . ")[2].strip())
-        assert stat.S_IMODE(file.stat().st_mode) == 0o600
-        settings = read_environment(file)
-        assert len(json.loads(ask("list", "--json", **settings))) == 2
-        assert "1 new" in ask("track", "sandbox-approved-0001", **settings)
-        demo.send_signal(signal.SIGINT)
-        demo.communicate(timeout=PATIENCE_SECONDS)
-        assert demo.returncode == 130
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_demo_leaves_no_process_and_no_file(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_stopped_demo_leaves_no_process_and_no_file(tmp_path: Path) -> None:
     with started("demo", "--leads", "40", temp=tmp_path) as demo:
         assert demo.stderr is not None
         wait_until(lambda: "polls" in str(demo.stderr and demo.stderr.readline()))
-        demo.send_signal(number)
+        demo.send_signal(signal.SIGTERM)
         _, errors = demo.communicate(timeout=PATIENCE_SECONDS)
         assert demo.returncode == 130, errors
     assert list(tmp_path.iterdir()) == []
@@ -124,9 +121,10 @@ def test_up_resolves_leads_restarts_what_dies_and_keeps_its_data(tmp_path: Path)
             os.kill(find_child(product.pid, "celery_app worker"), signal.SIGKILL)
             urls = read_environment(tmp_path / "data" / "environment")
             ask("track", "sandbox-approved-0001", **settings, **urls)
-            wait_until(
-                lambda: json.loads(ask("show", "sandbox-approved-0001", "--json", **urls))["state"] == "approved"
-            )
+            with psycopg.connect(urls["DATABASE_URL"], autocommit=True) as connection:
+                wait_until(
+                    lambda: connection.execute("select state from reporting.leads").fetchall() == [("approved",)]
+                )
             product.send_signal(signal.SIGTERM)
             assert product.wait(timeout=PATIENCE_SECONDS) == 130
         wait_until(lambda: processes_of(tmp_path) == [])

@@ -80,11 +80,11 @@ def test_polls_that_hold_every_permit_are_waited_for(stage: Stage, monkeypatch: 
     stage.ask("release", LEAD)
     permits = "insert into resolver.claims (account_id, permits, lease_until) values (1, 8, now() + interval '%s')"
     stage.sql(permits % "1 min")
-    monkeypatch.setattr("worker.errands.TURN_SECONDS", 0.0)
+    monkeypatch.setattr("worker.queueing.TURN_SECONDS", 0.0)
     assert stage.send() == {}
     assert stage.sql("select sum(permits) from resolver.claims") == [(8,)]
     stage.sql("update resolver.claims set lease_until = now() + interval '0.5 s'")
-    monkeypatch.setattr("worker.errands.TURN_SECONDS", 30.0)
+    monkeypatch.setattr("worker.queueing.TURN_SECONDS", 30.0)
     assert stage.send() == {"acknowledged": 1}
 
 

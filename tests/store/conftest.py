@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Engine
 
 from worker.errors import DatabaseContended
+from worker.store import suspects
 from worker.store.budget import Budget
 from worker.store.claims import Claim, Claimant, claim_due_leads
 from worker.store.db import read_clock, transaction
@@ -61,7 +62,6 @@ def claim(engine: Engine) -> Callable[..., Claim | None]:
         concurrency: int = 50,
         limit: int = 100,
         ours: int = 0,
-        suspects: bool = False,
         per_day: int | None = None,
         at: datetime | None = None,
         permit_lease: timedelta = LEASE,
@@ -76,8 +76,21 @@ def claim(engine: Engine) -> Callable[..., Claim | None]:
                 now,
                 limit,
                 Claimant(run, ours, permit_lease=permit_lease),
-                suspects=suspects,
             )
             return claim if isinstance(claim, Claim) else None
+
+    return take
+
+
+@pytest.fixture
+def claim_suspect(engine: Engine) -> Callable[..., tuple[int | None, Claim | None]]:
+    """One try at claiming a suspect of `acme`, committed: (ticket, claim)."""
+
+    def take(
+        ticket: int | None = None, *, rate: float = 1000.0, concurrency: int = 50
+    ) -> tuple[int | None, Claim | None]:
+        with transaction(engine) as connection:
+            now, budget = read_clock(connection), Budget(rate, concurrency)
+            return suspects.claim_suspect(connection, "acme", budget, now, ticket, LEASE)
 
     return take

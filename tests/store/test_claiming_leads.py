@@ -261,28 +261,6 @@ def test_permits_come_back_when_a_claim_runs_out(claim: Take, make_due: MakeDue,
     assert claim(concurrency=1) is not None
 
 
-def test_a_suspect_is_claimed_alone_and_never_among_others(claim: Take, make_due: MakeDue, sql: Sql) -> None:
-    make_due(5)
-    sql("update resolver.watches set crashes = 2 where queue_id in ('lead-000001', 'lead-000002')")
-    assert names(claim()) == ["lead-000003", "lead-000004", "lead-000005"]
-    suspects = [names(claim(suspects=True)) for _ in range(2)]
-    assert sorted(suspects) == [["lead-000001"], ["lead-000002"]]
-    assert claim(suspects=True) is None
-
-
-@pytest.mark.parametrize("rate", [20.0, 2.0, 1.0, 0.5])
-def test_a_suspect_is_claimed_though_others_have_all_that_is_near(
-    claim: Take, make_due: MakeDue, sql: Sql, rate: float
-) -> None:
-    make_due(200)
-    sql("update resolver.watches set crashes = 2 where queue_id = 'lead-000001'")
-    assert claim(rate=rate, run=7) is not None
-    suspect = claim(rate=rate, suspects=True)
-    assert names(suspect) == ["lead-000001"]
-    assert suspect is not None
-    assert (suspect.leads[0].send_after is not None) == (rate <= 2.0)  # others are given theirs when it is near
-
-
 def claim_from(engine: Engine, rate: float) -> Claim | Spent | None:
     with transaction(engine) as connection:
         return claim_due_leads(connection, "acme", Budget(rate, 50), read_clock(connection), 100)

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, TextClause, text
 
 from tests.big_database import open_big_database
 from worker.local.postgres import EmbeddedPostgres
-from worker.store import accounts, claimable, claims, forgetting, leases, rechecks, rescue, settling, worklist
+from worker.store import accounts, claimable, claims, forgetting, leases, rechecks, rescue, settling, suspects, worklist
 from worker.store.bulk import write_columns
 
 NOW = datetime.now(UTC)
@@ -72,8 +72,8 @@ STATEMENTS: dict[str, tuple[TextClause, dict[str, Any], str, str]] = {
     "claim": (claims._CLAIM_LEADS, CLAIM, "watches", "ix_watches_due"),
     "due": (accounts._DUE, {"now": NOW, "most": 1600}, "watches", "ix_watches_due"),
     "claimable": (claimable._WITH_DUE_LEADS, LOOK, "watches", "ix_watches_due"),
-    "claim a suspect": (claims._CLAIM_SUSPECT, CLAIM, "watches", "ix_watches_suspect"),
-    "suspected": (claimable._WITH_DUE_SUSPECTS, LOOK, "watches", "ix_watches_suspect"),
+    "claim a suspect": (suspects._CLAIM_SUSPECT, CLAIM, "watches", "ix_watches_suspect"),
+    "suspected": (suspects._WITH_DUE_SUSPECTS, LOOK, "watches", "ix_watches_suspect"),
     "rescue": (rescue._RESCUE, RESCUE, "watches", "ix_watches_leased"),
     # By its leads, or where few are leased by those: either reads hundreds of rows, not all.
     "settle": (settling._SETTLE, SETTLED, "watches", "pk_watches ix_watches_leased"),

@@ -6,20 +6,23 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection
 
-from worker import claiming
+from worker import claiming, suspects
 from worker.errors import DatabaseUnavailable, LeadResolverError
 from worker.leadbyte.client import PollWindow
+from worker.permits import PermitKeeper
 from worker.poller import Poller
 from worker.polling import poll_while_due
 from worker.sandbox import SandboxClient, SandboxSettings, running_sandbox
 from worker.settlement import Polled, Settled
 from worker.store.claims import claim_due_leads
 from worker.store.handing_over import hand_over
+from worker.store.suspects import claim_suspect
 
 Sql = Callable[..., list[tuple[Any, ...]]]
 
@@ -166,7 +169,8 @@ def test_a_run_follows_closely_at_first_where_another_has_the_account(
 ) -> None:
     give_to_another(True)
     poller = make_other()
-    claimer = claiming.Claimer(poller, poller.client.open_window(lambda _: False))
+    keeper = PermitKeeper(poller.engine, poller.client.timeout_seconds)
+    claimer = claiming.Claimer(poller, poller.client.open_window(lambda _: False), keeper)
     pass_time(begun)
     assert claimer.list_claimable(["sandbox"], is_idle=True) == set()
     give_to_another(False)
@@ -176,42 +180,81 @@ def test_a_run_follows_closely_at_first_where_another_has_the_account(
     assert claimer.list_claimable(["sandbox"], is_idle=False) == {"sandbox"}
 
 
-def note_claims(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
-    """Each claim from now on: of which account, and whether for suspects."""
-    noted: list[tuple[str, bool]] = []
+def note_calls(monkeypatch: pytest.MonkeyPatch, module: ModuleType, claim: Callable[..., Any]) -> list[str]:
+    """Each claim that this module makes from now on: of which account."""
+    noted: list[str] = []
 
-    def claim(connection: Connection, account: str, *rest: Any, suspects: bool) -> Any:
-        noted.append((account, suspects))
-        return claim_due_leads(connection, account, *rest, suspects=suspects)
+    def claim_and_note(connection: Connection, account: str, *rest: Any) -> Any:
+        noted.append(account)
+        return claim(connection, account, *rest)
 
-    monkeypatch.setattr(claiming, "claim_due_leads", claim)
+    monkeypatch.setattr(module, claim.__name__, claim_and_note)
     return noted
 
 
 def test_of_hundreds_of_accounts_only_those_with_due_leads_are_claimed_of(
     make_other: Callable[[], Poller], make_due: Callable[..., None], monkeypatch: pytest.MonkeyPatch, sql: Sql
 ) -> None:
-    claimed = note_claims(monkeypatch)
+    claimed = note_calls(monkeypatch, claiming, claim_due_leads)
     make_due("sandbox-approved-#", 30)
     sql("insert into resolver.accounts (name) select 'idle-' || n from generate_series(1, 200) n")
     poller = make_other()
     ours = poller.accounts["sandbox"]
     idle = {f"idle-{n}": replace(ours, name=f"idle-{n}") for n in range(1, 201)}
     assert poll_all(replace(poller, accounts={**idle, "sandbox": ours})).final == 30
-    assert {account for account, _ in claimed} == {"sandbox"}
+    assert set(claimed) == {"sandbox"}
 
 
 def test_suspects_are_claimed_where_there_are_some_and_nobody_else_is_disturbed_for_them(
     make_other: Callable[[], Poller], make_due: Callable[..., None], monkeypatch: pytest.MonkeyPatch, sql: Sql
 ) -> None:
-    claimed = note_claims(monkeypatch)
+    claimed = note_calls(monkeypatch, suspects, claim_suspect)
     make_due("sandbox-approved-#", 3)
     assert poll_all(make_other()).final == 3
-    assert not any(are_suspects for _, are_suspects in claimed)
+    assert not claimed
     make_due("sandbox-rejected-5-#", 3)
     sql("update resolver.watches set crashes = 2 where queue_id like '%-5-3'")
     poll_all(make_other())
-    assert sum(are_suspects for _, are_suspects in claimed) == 2  # the second finds no more
+    assert claimed == ["sandbox"] * 2  # the second finds no more
+
+
+def test_a_suspect_is_asked_about_even_where_the_turn_is_over_and_no_more_than_one(
+    make_other: Callable[[], Poller], make_due: Callable[..., None], sql: Sql
+) -> None:
+    make_due("sandbox-approved-#", 5)
+    sql("update resolver.watches set crashes = 2 where queue_id in ('sandbox-approved-1', 'sandbox-approved-2')")
+    assert poll_one_turn(make_other()).final == 4
+    assert poll_one_turn(make_other()).final == 1
+
+
+def test_a_suspect_has_its_turn_while_another_run_goes_on_with_all_permits(
+    make_other: Callable[[], Poller], make_due: Callable[..., None], sql: Sql
+) -> None:
+    make_due("sandbox-slow-#", 4)  # three seconds each: all permits of the run that asks about them
+    make_due("sandbox-approved-9-#", 1)
+    sql("update resolver.watches set crashes = 2 where queue_id like '%-9-1'")
+    sql("update resolver.watches set next_poll_at = next_poll_at - interval '1 h' where queue_id ~ 'slow'")
+    is_over, others, until = threading.Event(), list[threading.Thread](), time.monotonic() + 60
+
+    def poll_beside() -> None:
+        poll_all(make_other())
+        is_over.set()
+
+    def go_on_for_long() -> bool:
+        if not others and sql("select 1 from resolver.claims where permits = 4"):
+            others.append(threading.Thread(target=poll_beside))
+            others[0].start()
+        if goes_on := time.monotonic() < until and not is_over.is_set():
+            make_due("sandbox-approved-#", 100)  # a lasting backlog
+        return goes_on
+
+    poll = sum(poll_while_due(make_other(), go_on_for_long), start=Polled())
+    others[0].join()
+    assert poll.polled > 4
+    assert sql(
+        "select crashes, state from resolver.watches join resolver.leads on id = lead_id"
+        " where watches.queue_id like '%-9-1'"
+    ) == [(0, "queued")]
 
 
 def test_who_waits_for_answers_wakes_as_often_as_others_accounts_are_looked_at(

@@ -16,6 +16,7 @@ from worker import claiming
 from worker.claiming import Claimer
 from worker.lane import Lane
 from worker.leadbyte.client import Question
+from worker.permits import PermitKeeper
 from worker.poller import Poller
 from worker.polling import poll_while_due
 from worker.reserving import CONTENDED_AGAIN_SECONDS
@@ -85,7 +86,7 @@ def test_a_claim_that_meets_a_lock_keeps_no_request_under_way_waiting(
     account = poller.accounts["sandbox"]
     with hold("select from resolver.accounts for update"), closing(poller.client.open_window()) as window:
         window.add(account, 0, [Question(1, "sandbox-approved-1", send_at=time.monotonic() + 3600.0)], 1)
-        claimer = Claimer(poller, window)
+        claimer = Claimer(poller, window, PermitKeeper(poller.engine, poller.client.timeout_seconds))
         assert claimer.claim(Lane(0, account)) is None
         assert not claimer.may_claim(account)
         now[0] += CONTENDED_AGAIN_SECONDS

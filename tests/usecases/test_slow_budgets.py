@@ -17,6 +17,7 @@ from worker.claiming import ANSWERED_WITHIN_SECONDS, CLAIM_AGAIN_SECONDS, Claime
 from worker.lane import Lane
 from worker.leadbyte.client import PollWindow
 from worker.leadbyte.pace import WINDOW_SECONDS
+from worker.permits import PermitKeeper
 from worker.poller import Poller
 from worker.polling import poll_while_due
 from worker.sandbox import SandboxClient, SandboxSettings, running_sandbox
@@ -59,7 +60,7 @@ def window() -> Window:
 
 @pytest.fixture
 def claimer(poller: Poller, window: Window) -> Iterator[Claimer]:
-    claimer = Claimer(poller, cast("PollWindow", window))
+    claimer = Claimer(poller, cast("PollWindow", window), PermitKeeper(poller.engine, poller.client.timeout_seconds))
     yield claimer
     claimer.close([])
 

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, text
 
 from worker.store.budget import PACE_HORIZON
-from worker.store.claims import SUSPECT_CRASHES
 from worker.store.leases import LONGEST_LEASE
 
 _FAR = timedelta(seconds=10)
@@ -28,23 +27,9 @@ _WITH_DUE_LEADS = text("""
         )
 """)
 
-# By an index of suspects alone, whatever else is due.
-_WITH_DUE_SUSPECTS = text(f"""
-    select a.name from resolver.accounts a
-    where a.name = any(:names) and (a.paused_until is null or a.paused_until <= :now) and a.id = any(array(
-        select account_id from resolver.watches
-        where crashes >= {SUSPECT_CRASHES} and claim_id is null and next_poll_at <= :now
-    ))
-""")
-
 
 def list_with_due_leads(connection: Connection, names: Collection[str], now: datetime, run: int) -> dict[str, bool]:
     """Of these accounts, those with due leads that are not paused; for each, whether another run of polling has it."""
     moments = {"now": now, "soon": now + PACE_HORIZON, "far": now + _FAR, "until": now + LONGEST_LEASE}
     rows = connection.execute(_WITH_DUE_LEADS, {**moments, "names": list(names), "run": run})
     return {row.name: row.is_anothers for row in rows}
-
-
-def list_with_due_suspects(connection: Connection, names: Collection[str], now: datetime) -> list[str]:
-    """Of these accounts, those that are not paused and have due leads that may have killed their workers."""
-    return list(connection.execute(_WITH_DUE_SUSPECTS, {"names": list(names), "now": now}).scalars())

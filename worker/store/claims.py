@@ -3,7 +3,7 @@
 A claim is a short transaction of its own: it takes the leads (a lease), a share of the account's concurrency (permits),
 and moments to send the first of them at, or as many of a slow budget as have permits; `worker.store.moments` reserves
 the others just in time. HTTP happens with nothing locked; `worker.store.settling` writes down what came of it,
-`worker.store.handing_over` ends a run's turn.
+`worker.store.handing_over` ends a run's turn. Leads that may have killed their workers: `worker.store.suspects`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ from worker.store.permits import count_permits
 
 # A claim that got the last free permit must not hold a thousand leads that could be asked about by others.
 LEADS_A_PERMIT = 25
-SUSPECT_CRASHES = 2  # leases lost in a row; at three `worker.store.rescue` parks the lead
+# Leases lost in a row, by which a lead may have killed its workers. Once is nobody's fault: every worker that is killed
+# leaves a whole batch of such leads. At three `worker.store.rescue` parks it.
+SUSPECT_CRASHES = 2
 PROBE_INTERVAL = timedelta(minutes=1)  # after a refused key
 # A pause whose time is up lets one request probe whether the trouble is over, and is prolonged by this, lest others
 # probe as well meanwhile. A pause of another kind ends by the clock, or not at all.
@@ -101,16 +103,13 @@ _OPEN_CLAIM = text("""
 # `= any(array(subselect))` makes Postgres run the subselect once and fetch its rows by primary key. The usual
 # `update … from (subselect)` fell into a sequential scan at a hundred thousand pending rows. SKIP LOCKED: rows that
 # another transaction holds are somebody else's business.
-# A lead that lost its lease twice in a row may have killed its workers: it is claimed alone, so that it harms no other.
-# Once is nobody's fault: every worker that is killed leaves a whole batch of such leads.
 # Half from each end of what is due: after a day's outage the backlog shrinks, and a fresh lead need not wait for it.
-_DUE = """
+DUE = """
     select lead_id from resolver.watches
     where account_id = :account and claim_id is null and next_poll_at <= :now
 """
-_SUSPECT = f"{_DUE} and crashes >= {SUSPECT_CRASHES}"
-_UNSUSPECTED = f"{_DUE} and crashes < {SUSPECT_CRASHES}"
-_CLAIM = """
+_UNSUSPECTED = f"{DUE} and crashes < {SUSPECT_CRASHES}"
+CLAIM = """
     update resolver.watches w set claim_id = :claim, lease_until = :until
     from resolver.leads l
     where w.lead_id = any({}) and l.id = w.lead_id
@@ -118,13 +117,11 @@ _CLAIM = """
         w.hurry_since
 """
 _CLAIM_LEADS = text(
-    _CLAIM.format(f"""
+    CLAIM.format(f"""
         array({_UNSUSPECTED} order by next_poll_at limit :oldest for update skip locked)
         || array({_UNSUSPECTED} order by next_poll_at desc limit :newest for update skip locked)
     """)
 )
-# In any order: they are few. In that of their moments, all that is due would be looked through for them.
-_CLAIM_SUSPECT = text(_CLAIM.format(f"array({_SUSPECT} limit 1 for update skip locked)"))
 
 
 def claim_due_leads(
@@ -134,8 +131,6 @@ def claim_due_leads(
     now: datetime,
     limit: int,
     claimant: Claimant = Claimant(),
-    *,
-    suspects: bool = False,
 ) -> Claim | Spent | None:
     """Claim up to `limit` due leads of the account, as far as its budget and pause allow; None if there are none.
 
@@ -148,7 +143,6 @@ def claim_due_leads(
         now: by the database's clock.
         limit: of leads.
         claimant: who claims, and what it has of the account already.
-        suspects: claim one lead that lost its lease SUSPECT_CRASHES times, instead of ordinary ones.
 
     Raises:
         DatabaseContended: somebody else has locked the account.
@@ -163,9 +157,7 @@ def claim_due_leads(
         pause_until_tomorrow(connection, account, budget.requests_per_day, now)
         return None
     slots = find_slots(row, budget, held, now)
-    # A suspect is claimed when the run is over, and by then another mostly has all that polls may take.
-    may_be_far = suspects and budget.is_slow
-    if slots.most <= 0 and not (may_be_far and slots.bear_another(now)):
+    if slots.most <= 0:
         return Spent(slots.find_next(0, now))
     # Fewer than none: more are given out than may be: LeadByte bears fewer, or somebody waits for one, see `slots`.
     if slots.permits < 0 or slots.permits + claimant.permits <= 0:
@@ -174,7 +166,7 @@ def claim_due_leads(
     probe_until = now + hold if hold is not None else None
     most = min(limit, slots.most, (slots.permits + claimant.permits) * LEADS_A_PERMIT)
     values = {"account": row.id, "claim": row.claim, "now": now, "until": now + LEASE}
-    leads = _take_leads(connection, values, 1 if probe_until is not None else most, suspects=suspects)
+    leads = _take_leads(connection, values, 1 if probe_until is not None else most)
     if not leads:
         return None
     permits = min(slots.permits, len(leads))
@@ -182,20 +174,15 @@ def claim_due_leads(
         _OPEN_CLAIM, {**values, "permits": permits, "until": now + claimant.permit_lease, "run": claimant.run}
     )
     # A probe has its moment at once, since no other may be reserved under the pause.
-    has_one = may_be_far or probe_until is not None
-    moments = 1 if has_one else min(permits + claimant.room, len(leads), slots.soon)
+    moments = 1 if probe_until is not None else min(permits + claimant.room, len(leads), slots.soon)
     taken = {"next_slot_at": slots.start + moments * slots.gap, "requests_today": row.requests_today + moments}
     connection.execute(TAKE_SLOTS, {**taken, "account": row.id, "now": now, "paused_until": probe_until})
     waits = [slots.start - now + n * slots.gap if n < moments else None for n in range(len(leads))]
-    claimed = tuple(map(_read_lead, _alternate(leads), waits))
+    claimed = tuple(map(read_claimed, _alternate(leads), waits))
     return Claim(row.claim, permits, claimed, slots.gap, probe_until, slots.find_next(moments, now))
 
 
-def _take_leads(
-    connection: Connection, values: Mapping[str, object], most: int, *, suspects: bool
-) -> Sequence[tuple[Any, ...]]:
-    if suspects:
-        return fetch_rows(connection.execute(_CLAIM_SUSPECT, values))
+def _take_leads(connection: Connection, values: Mapping[str, object], most: int) -> Sequence[tuple[Any, ...]]:
     # The odd one from either end: a small budget claims single leads, and the fresh would starve behind the old.
     oldest = most // 2 + most % 2 * random.getrandbits(1)
     return fetch_rows(connection.execute(_CLAIM_LEADS, {**values, "oldest": oldest, "newest": most - oldest}))
@@ -211,7 +198,8 @@ def _alternate(rows: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:
     return [ordered.popleft() if number % 2 else ordered.pop() for number in range(len(rows))]
 
 
-def _read_lead(row: tuple[Any, ...], send_after: timedelta | None) -> ClaimedLead:
+def read_claimed(row: tuple[Any, ...], send_after: timedelta | None) -> ClaimedLead:
+    """A row of CLAIM, with its moment."""
     lead_id, queue_id, state, since, streak, not_found_since, digest, hurry_since = row
     watch = PolledLead(STATES[state], since, streak, not_found_since, digest, hurry_since is not None)
     return ClaimedLead(lead_id, queue_id, watch, send_after)

@@ -1,23 +1,24 @@
-"""A place in an account's budget for one request that is no poll: a moment to send it at, and one permit.
+"""A place in an account's budget for one request beside a run of polling: a moment to send it at, and one permit.
 
 The same pacer and permits as for polls, so that the budget holds over polls and actions together. Under
 a permanent backlog polls take every permit the moment it is free: so a request queues up with a claim of its own, which
-counts at once, and goes when the polls before it have ended.
+counts at once, and goes when the polls before it have ended. Neighbour: `worker.queueing` waits.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
 from worker.store.accounts import PauseKind
-from worker.store.budget import LOCK_ACCOUNT, TAKE_SLOTS, Budget, find_slots, pause_until_tomorrow
+from worker.store.budget import TAKE_SLOTS, Budget, find_slots, lock_if_free, pause_until_tomorrow
 from worker.store.claims import PROBE_HOLDS
 from worker.store.leases import LEASE, LONGEST_LEASE
 
-# Pauses that one request may probe, and its answer end. A refused key is for polling to probe: the permission differs.
+# Pauses that an action may probe, and its answer end. A refused key is for polling to probe: the permission differs.
 PROBED = (PauseKind.THROTTLED, PauseKind.TROUBLE)
 
 
@@ -48,27 +49,41 @@ _LEAVE = text("delete from resolver.claims where id = :ticket")
 
 
 def queue_up(
-    connection: Connection, account: str, budget: Budget, now: datetime, ticket: int | None
+    connection: Connection,
+    account: str,
+    budget: Budget,
+    now: datetime,
+    ticket: int | None,
+    *,
+    probed: Collection[str | None] = PROBED,
+    lease: timedelta = LEASE,
 ) -> tuple[int | None, Slot | None]:
     """Queue up for a request, or take the place waited for: (ticket, slot if it is our turn).
 
     No ticket: the account is paused, and nothing may be sent. The ticket is to be given back with `leave_queue`; the
-    account stays locked until the transaction ends.
+    account stays locked until the transaction ends. `probed`: pauses that the request may probe when their time is up;
+    `lease`: for how long the permit is its own, and the place, unless it asks again.
+
+    Raises:
+        DatabaseContended: somebody else has locked the account.
     """
-    row = connection.execute(LOCK_ACCOUNT, {"name": account, "now": now}).one_or_none()
-    if row is None or (row.paused_until is not None and row.paused_until > now) or row.pause_kind == PauseKind.KEY:
+    row = lock_if_free(connection, account, now)
+    if row is None or (row.paused_until is not None and row.paused_until > now):
+        return None, None
+    hold = PROBE_HOLDS.get(row.pause_kind)
+    if hold is not None and row.pause_kind not in probed:
         return None, None
     if budget.requests_per_day is not None and row.requests_today >= budget.requests_per_day:
         pause_until_tomorrow(connection, account, budget.requests_per_day, now)
         return None, None
-    values = {"account": row.id, "now": now, "until": now + LEASE, "furthest": now + LONGEST_LEASE, "ticket": ticket}
+    values = {"account": row.id, "now": now, "until": now + lease, "furthest": now + LONGEST_LEASE, "ticket": ticket}
     kept = None if ticket is None else connection.execute(_KEEP_PLACE, values).scalar_one_or_none()
     place: int = kept if kept is not None else connection.execute(_QUEUE_UP, values).scalar_one()
     ahead = connection.execute(_COUNT_AHEAD, {**values, "ticket": place}).scalar_one()
     slots = find_slots(row, budget, ahead, now)
     if slots.permits <= 0 or not slots.bear_another(now):
         return place, None
-    probe_until = now + PROBE_HOLDS[row.pause_kind] if row.pause_kind in PROBED else None
+    probe_until = now + hold if hold is not None else None
     return place, Slot(place, row.id, slots.start - now, slots.gap, row.requests_today, probe_until)
 
 

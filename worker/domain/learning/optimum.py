@@ -68,7 +68,7 @@ def _hazard(times: Distribution, at: int) -> float:
 
 def _choose_next(times: Distribution, grid: Sequence[float], price: float, bounds: Bounds) -> list[int]:
     """For each point of the grid the next one to poll at."""
-    shares, areas = zip(*(times.look_up(age) for age in grid), strict=True)
+    shares, areas = zip(*times.trace(grid), strict=True)
     shares = (0.0, *shares[1:])  # who has resolved at age 0 is seen by the first poll
     envelope = _Envelope(grid, shares, bounds)
     following = [len(grid) - 1] * len(grid)
