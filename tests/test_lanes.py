@@ -25,13 +25,13 @@ ACCOUNT = Account("sandbox", "http://127.0.0.1:1", "query", 5.0, 4)
 OTHER = Account("other", "http://127.0.0.1:1", "query", 5.0, 4)
 
 
-def open_batch(claim_id: int, leads: int, permits: int, *, with_moment: int = 0) -> Batch:
+def open_batch(claim_id: int, leads: int, permits: int, *, with_moment: int = 0, borne: int = 4) -> Batch:
     watch = PolledLead(State.QUEUED, NOW, 0, None, None)
     claimed = tuple(
         ClaimedLead(claim_id * 1000 + n, f"lead-{n}", watch, timedelta(0) if n < with_moment else None)
         for n in range(leads)
     )
-    return Batch(ACCOUNT, Claim(claim_id, permits, claimed), NOW, time.monotonic())
+    return Batch(ACCOUNT, Claim(claim_id, permits, claimed, borne=borne), NOW, time.monotonic())
 
 
 def open_lane(*batches: Batch) -> Lane:
@@ -215,6 +215,18 @@ def test_an_account_can_be_handed_over_once_it_has_a_permit_for_another_process(
     assert not lane.leaves_permits()
     answer(lane, batch, 1)
     assert lane.leaves_permits()
+
+
+def test_an_account_that_bears_fewer_requests_than_it_may_be_sent_is_handed_over_later() -> None:
+    batch = open_batch(1, 4, permits=4, with_moment=4, borne=2)
+    lane = open_lane(batch)
+    answer(lane, batch, 2)
+    assert not lane.leaves_permits()
+    answer(lane, batch, 1)
+    assert lane.leaves_permits()
+    assert not lane.has_free_permits()  # they are not settled yet
+    lane.release(batch)
+    assert lane.has_free_permits()
 
 
 def test_a_lane_lacks_permits_as_long_as_its_account_may_have_more_of_them() -> None:

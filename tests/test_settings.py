@@ -163,6 +163,7 @@ def test_a_key_and_a_file_with_a_key_together_are_refused(
         ("LEADBYTE_CONCURENCY", "did you mean LEADBYTE_CONCURRENCY?"),
         ("leadbyte_api_keyfile", "did you mean LEADBYTE_API_KEY_FILE?"),
         ("LEAD_RESOLVER_LOGLEVEL", "did you mean LEAD_RESOLVER_LOG_LEVEL?"),
+        ("WORKER_PROCESES", "did you mean WORKER_PROCESSES?"),
         ("LEAD_RESOLVER_COFFEE", "`lead-resolver config` lists them all"),
     ],
 )
@@ -181,5 +182,5 @@ def test_config_warns_of_a_variable_that_is_no_setting_and_prints_the_rest(
 
 def test_no_variable_of_ours_or_of_others_is_taken_for_a_misspelt_one() -> None:
     ours = {name.upper(): "x" for name in Settings.model_fields}
-    others = {"PATH": "/bin", "LEADBYTE": "x", "MY_LEADBYTE_ACCOUNT": "x", failpoints.VARIABLE: "x"}
-    assert list(list_unknown_variables({**ours, **others})) == []
+    others = ("PATH", "LEADBYTE", "MY_LEADBYTE_ACCOUNT", "DATABASE_URI", "WORKERS", "WORKER_NAME", failpoints.VARIABLE)
+    assert list(list_unknown_variables({**ours, **dict.fromkeys(others, "x")})) == []

@@ -41,6 +41,7 @@ CLAIM_AGAIN_SECONDS = 0.25
 FOLLOW_SECONDS = 0.02
 _FOLLOW_FOR_SECONDS = 1.0
 _CONTENDED_MOMENT_SECONDS = 0.01  # of a claim that another has just made, or a settlement
+_CONTENDED_MOMENTS = 10
 ANSWERED_WITHIN_SECONDS = 0.2  # most questions are
 _BOUND = timedelta(seconds=5)  # of one try at handing over: if none succeeds, others come when our permits lapse
 _NAME_BITS = 63  # of a run: a bigint that no other run under way has
@@ -162,8 +163,16 @@ class Claimer:
     def keep_distance(self, lane: Lane) -> None:
         """Before the lane's last claim is settled: if its last request left late, no other may leave soon after it."""
         free_at = None if lane.batches or lane.is_handed_over else self._window.find_overrun(lane.id)
-        if free_at is not None:
-            self._try("distance_not_kept", lane, lambda connection: self._keep_distance(connection, lane, free_at))
+        if free_at is None:
+            return
+        for _ in range(_CONTENDED_MOMENTS):  # and no longer: requests of other accounts are held up
+            try:
+                self._try("distance_not_kept", lane, lambda connection: self._keep_distance(connection, lane, free_at))
+            except DatabaseContended:
+                time.sleep(_CONTENDED_MOMENT_SECONDS)
+            else:
+                return
+        log.warning("distance_not_kept", account=lane.account.name, error="somebody else has locked the account")
 
     def may_hand_over(self, lane: Lane) -> bool:
         """Whether all that was to be asked in this lane has left, and another run could ask something."""
@@ -182,10 +191,14 @@ class Claimer:
                 self._keep_distance(connection, lane, free_at)
             hand_over(connection, lane.batches)
 
-        is_done = self._try("account_not_handed_over", lane, do)
-        if not is_done:
-            self._hand_over_at[lane.id] = time.monotonic() + AFTER_A_FAULT_SECONDS
-        return is_done
+        again = AFTER_A_FAULT_SECONDS
+        try:
+            if self._try("account_not_handed_over", lane, do):
+                return True
+        except DatabaseContended:
+            again = CONTENDED_AGAIN_SECONDS
+        self._hand_over_at[lane.id] = time.monotonic() + again
+        return False
 
     def close(self, lanes: Iterable[Lane]) -> None:
         """Keep no permits any more; these lanes were cut off by an error, and their accounts are anybody's."""
@@ -204,6 +217,8 @@ class Claimer:
         try:
             with transaction(self._poller.engine, _BOUND) as connection:
                 do(connection)
+        except DatabaseContended:
+            raise
         except LeadResolverError as error:
             log.warning(event, account=lane.account.name, error=str(error))
             return False

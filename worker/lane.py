@@ -76,8 +76,8 @@ class Lane:
         self.batches[wanted.claim].permits += permits
 
     def leaves_permits(self) -> bool:
-        """Whether others could ask something while our last answers are waited for, if LeadByte bears all it may."""
-        return self.count_unanswered() < self.account.concurrency
+        """Whether others could ask something while our last answers are waited for."""
+        return self.count_unanswered() < self._count_borne()
 
     def may_ask_under(self, paused_until: datetime) -> bool:
         """Whether it is there to find out if the trouble is over for which its account is paused until then."""
@@ -86,7 +86,11 @@ class Lane:
 
     def has_free_permits(self) -> bool:
         """Whether others could ask something before our last answers are settled."""
-        return self.count_permits() < self.account.concurrency
+        return self.count_permits() < self._count_borne()
+
+    def _count_borne(self) -> int:
+        most = self.account.concurrency
+        return min(most, self._newest.claim.borne) if self.batches else most
 
     def has_unasked(self) -> bool:
         """Whether some were given up, and are not settled yet."""

@@ -26,6 +26,7 @@ FIELD_NAME = r"^[0-9A-Za-z_][0-9A-Za-z_ .-]{0,79}$"  # of the consumer's data
 DEFAULT_BASE_URL = "https://{account}.leadbyte.com/restapi/v1.3"
 MOST_REQUESTS_PER_SECOND = 100_000  # above what one machine resolves
 _PREFIXES = ("LEADBYTE_", "LEAD_RESOLVER_")
+_UNPREFIXED = ("WORKER_PROCESSES",)  # not DATABASE_URL and REDIS_URL, which others have much like it
 _FOR_TESTS = "LEAD_RESOLVER_FAILPOINTS"  # read by worker.failpoints, and nobody's business in production
 
 
@@ -231,7 +232,8 @@ def list_unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
     known = {name.upper() for name in Settings.model_fields}
     for name in sorted(environment):
         # As Settings reads them: in whatever case.
-        if name.upper().startswith(_PREFIXES) and name.upper() not in {*known, _FOR_TESTS}:
+        is_like_ours = name.upper().startswith(_PREFIXES) or get_close_matches(name.upper(), _UNPREFIXED, 1, 0.9)
+        if is_like_ours and name.upper() not in {*known, _FOR_TESTS}:
             meant = get_close_matches(name.upper(), known, n=1, cutoff=0.8)
             hint = f"did you mean {meant[0]}?" if meant else "`lead-resolver config` lists them all"
             yield f"{name} is no setting; {hint}"

@@ -12,8 +12,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from worker import claiming
+from worker import claiming, queueing
 from worker.claiming import Claimer
+from worker.errands import find_errand
 from worker.lane import Lane
 from worker.leadbyte.client import Question
 from worker.permits import PermitKeeper
@@ -93,3 +94,35 @@ def test_a_claim_that_meets_a_lock_keeps_no_request_under_way_waiting(
         assert claimer.may_claim(account)
         claimer.close([])
     assert naps == []
+
+
+def test_the_distance_to_a_late_request_is_not_waited_for_as_long_as_somebody_likes(
+    poller: Poller, hold: Hold, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    naps: list[float] = []
+    monkeypatch.setattr(claiming, "time", SimpleNamespace(monotonic=time.monotonic, sleep=naps.append))
+    keeper = PermitKeeper(poller.engine, poller.client.timeout_seconds)
+    with closing(poller.client.open_window()) as window:
+        monkeypatch.setattr(window, "find_overrun", lambda _: time.monotonic() + 0.9)
+        claimer, lane = Claimer(poller, window, keeper), Lane(0, poller.accounts["sandbox"])
+        with hold("select from resolver.accounts for update"):
+            claimer.keep_distance(lane)
+            assert sum(naps) == pytest.approx(0.1)
+            assert not claimer.hand_over(lane)
+        claimer.keep_distance(lane)
+        assert claimer.hand_over(lane)
+    assert sql(
+        "select next_slot_at > clock_timestamp() + interval '0.5 s' from resolver.accounts where name = 'sandbox'"
+    ) == [(True,)]
+
+
+def test_who_waits_for_a_turn_at_an_account_that_is_locked_tries_for_a_moment(
+    poller: Poller, hold: Hold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account, monotonic = poller.accounts["sandbox"], iter(n / 2 for n in range(100))
+    naps: list[float] = []
+    clock = SimpleNamespace(monotonic=lambda: next(monotonic), sleep=naps.append)
+    monkeypatch.setattr(queueing, "time", clock)
+    with hold("select from resolver.accounts for update"):
+        assert find_errand(poller.engine, account) is None
+    assert len(naps) == 1

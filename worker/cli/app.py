@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import version
 from itertools import pairwise
 from typing import Annotated
@@ -43,6 +44,13 @@ def take_global_options(
     del show_version  # its callback has ended the command
 
 
+@cache  # made from all signatures, which takes longer than most commands; tests run hundreds of them
+def _make_command() -> typer.core.TyperGroup:
+    command = typer.main.get_command(app)
+    assert isinstance(command, typer.core.TyperGroup)
+    return command
+
+
 def run(arguments: Sequence[str] | None = None) -> None:
     """Run one command line and exit."""
     bear_any_encoding()
@@ -55,7 +63,8 @@ def run_command(arguments: Sequence[str]) -> int:
         for before, argument in pairwise(["", *arguments]):
             _check_text(argument, before)
         # Without arguments: the help, but it was no command.
-        result = app(args=list(arguments) or ["--help"], prog_name="lead-resolver", standalone_mode=False)
+        asked = list(arguments) or ["--help"]
+        result = _make_command()(args=asked, prog_name="lead-resolver", standalone_mode=False)
     except typer.TyperException as error:
         said = error.format_message().replace("Value error, ", "")  # pydantic's, inside Typer
         print_error(f"{said} (see lead-resolver --help)")

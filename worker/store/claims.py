@@ -59,6 +59,7 @@ class Claim:
     """A batch of leads under one lease. `id` is the fencing token; `permits` requests may be under way at once.
 
     `gap`: the time between two of their moments. `next_in`: from when it was made until the budget bears another.
+    `borne`: how many requests LeadByte bears at once just now, of all who ask.
 
     `probe_until` set: it was made under a pause whose time was up, to see whether the trouble is over; meanwhile the
     pause has been prolonged until then.
@@ -70,6 +71,7 @@ class Claim:
     gap: timedelta = timedelta(0)
     probe_until: datetime | None = None
     next_in: timedelta = timedelta(0)
+    borne: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,8 @@ def claim_due_leads(
     connection.execute(TAKE_SLOTS, {**taken, "account": row.id, "now": now, "paused_until": probe_until})
     waits = [slots.start - now + n * slots.gap if n < moments else None for n in range(len(leads))]
     claimed = tuple(map(read_claimed, _alternate(leads), waits))
-    return Claim(row.claim, permits, claimed, slots.gap, probe_until, slots.find_next(moments, now))
+    next_in, borne = slots.find_next(moments, now), held + slots.permits
+    return Claim(row.claim, permits, claimed, slots.gap, probe_until, next_in, borne)
 
 
 def _take_leads(connection: Connection, values: Mapping[str, object], most: int) -> Sequence[tuple[Any, ...]]:
