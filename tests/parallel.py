@@ -29,7 +29,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     if option.numprocesses is None and option.dist == "no":
         option.numprocesses = 0 if _is_watched(config) else WORKERS
         option.dist = "loadscope" if option.numprocesses else "no"
-        # In the order of collection the long folders come first, and the short files of the top last.
+        # In the order of collection, by which `_choose_scope` goes.
         option.loadscopereorder = False
 
 
@@ -73,8 +73,9 @@ class _FewWithProcesses(LoadScopeScheduling):
     def _choose_scope(self, node: WorkerController) -> str | None:
         busy = [other for other in self.nodes if other is not node and self._is_on_processes(other)]
         with_processes = next(filter(self._has_processes, self.workqueue), None)
-        without = next((scope for scope in self.workqueue if not self._has_processes(scope)), None)
-        # The long ones first.
+        # The long ones first, and beside them those that mostly wait: the folders at the alphabet's end. Those that
+        # compute, in many short files, come last, and keep all cores busy to the end.
+        without = next((scope for scope in reversed(self.workqueue) if not self._has_processes(scope)), None)
         return with_processes or without if len(busy) < MOST_WITH_PROCESSES else without
 
     def _is_on_processes(self, node: WorkerController) -> bool:

@@ -90,12 +90,13 @@ class _Run:
             account = self._accounts[name]
             for _ in range(SUSPECTS_A_TURN):
                 batch = self._suspects.claim(account)
-                if batch is None:
-                    break
-                self._begin(self._lanes.make(account), batch)
-                yield from self.drain()
+                if batch is not None:
+                    self._begin(self._lanes.make(account), batch)
+                    yield from self.drain()
                 if not self._may_go_on():
                     return
+                if batch is None:
+                    break
 
     def drain(self) -> Iterator[Polled]:
         """Wait for what is under way, and settle it."""
