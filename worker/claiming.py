@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -42,6 +43,7 @@ FOLLOW_SECONDS = 0.02
 _FOLLOW_FOR_SECONDS = 1.0
 _CONTENDED_MOMENT_SECONDS = 0.01  # of a claim that another has just made, or a settlement
 _CONTENDED_MOMENTS = 10
+_CLOSING_SECONDS = 1.0  # for accounts that are locked just then
 ANSWERED_WITHIN_SECONDS = 0.2  # most questions are
 _BOUND = timedelta(seconds=5)  # of one try at handing over: if none succeeds, others come when our permits lapse
 _NAME_BITS = 63  # of a run: a bigint that no other run under way has
@@ -184,6 +186,16 @@ class Claimer:
 
     def hand_over(self, lane: Lane) -> bool:
         """Nothing more leaves in this lane: another run may ask about its account's leads. False: not yet."""
+        again = AFTER_A_FAULT_SECONDS
+        try:
+            if self._try_to_hand_over(lane):
+                return True
+        except DatabaseContended:
+            again = CONTENDED_AGAIN_SECONDS
+        self._hand_over_at[lane.id] = time.monotonic() + again
+        return False
+
+    def _try_to_hand_over(self, lane: Lane) -> bool:
         free_at = self._window.find_overrun(lane.id)
 
         def do(connection: Connection) -> None:
@@ -191,21 +203,21 @@ class Claimer:
                 self._keep_distance(connection, lane, free_at)
             hand_over(connection, lane.batches)
 
-        again = AFTER_A_FAULT_SECONDS
-        try:
-            if self._try("account_not_handed_over", lane, do):
-                return True
-        except DatabaseContended:
-            again = CONTENDED_AGAIN_SECONDS
-        self._hand_over_at[lane.id] = time.monotonic() + again
-        return False
+        return self._try("account_not_handed_over", lane, do)
 
     def close(self, lanes: Iterable[Lane]) -> None:
         """Keep no permits any more; these lanes were cut off by an error, and their accounts are anybody's."""
         self._keeper.close()
-        for lane in lanes:
-            if not self.hand_over(lane):
-                break  # Postgres is away; others may when our permits have lapsed
+        left, until = deque(lanes), time.monotonic() + _CLOSING_SECONDS
+        while left:
+            lane = left.popleft()
+            try:
+                if not self._try_to_hand_over(lane):
+                    break  # Postgres is away; others may when our permits have lapsed
+            except DatabaseContended:
+                if time.monotonic() < until:
+                    left.append(lane)
+                    time.sleep(_CONTENDED_MOMENT_SECONDS)
 
     def _keep_distance(self, connection: Connection, lane: Lane, free_at: float) -> None:
         # By then there is room, whatever has left until now; a connection that is still made is cut off.

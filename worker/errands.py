@@ -5,6 +5,7 @@ Neighbours: `worker.store.slots` keeps the budget, `worker.store.actions` the le
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -12,7 +13,7 @@ from sqlalchemy import Connection, Engine
 
 from worker.accounts import Account
 from worker.clock import read_sleepless
-from worker.queueing import wait_for_turn
+from worker.errors import DatabaseContended
 from worker.store.actions import (
     MOST_ITEMS,
     NEEDS,
@@ -32,6 +33,12 @@ from worker.store.slots import Slot, leave_queue, queue_up, take_slot
 # The first byte is written this long after its moment at the latest; the lease lasts far longer.
 LATEST_SECONDS = 10.0
 DOUBTED = timedelta(minutes=1)  # how long an answer that was lost makes us send a lead at a time
+TURN_SECONDS = 10.0  # how long one waits for a permit before the next tick may try
+AGAIN_SECONDS = 0.2
+# Of an account that is locked: a claim or a settlement has it for milliseconds. One that somebody has for longer is
+# left alone until the next tick, since other accounts wait behind it.
+CONTENDED_AGAIN_SECONDS = 0.02
+CONTENDED_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +55,24 @@ class Errand:
 
 def find_errand(engine: Engine, account: Account) -> Errand | None:
     """Claim the account's next actions for one request, waiting a while for our turn; None if there are none now."""
-    return wait_for_turn(engine, lambda ticket: _claim(engine, account, ticket))
+    ticket, asked_at = None, time.monotonic()
+    until = asked_at + TURN_SECONDS
+    while True:
+        again = AGAIN_SECONDS
+        try:
+            ticket, errand = _claim(engine, account, ticket)
+            asked_at = time.monotonic()
+            if errand is not None or ticket is None:
+                return errand
+        except DatabaseContended:
+            again = CONTENDED_AGAIN_SECONDS
+        if time.monotonic() >= min(until, asked_at + CONTENDED_SECONDS):
+            break
+        time.sleep(again)
+    if ticket is not None:
+        with transaction(engine) as connection:
+            leave_queue(connection, ticket)
+    return None
 
 
 def _claim(engine: Engine, account: Account, ticket: int | None) -> tuple[int | None, Errand | None]:

@@ -33,7 +33,9 @@ Tell = Callable[[], None]
 
 
 def poll_while_due(poller: Poller, may_go_on: Ask, on_handed_over: Tell = lambda: None) -> Iterator[Polled]:
-    """Poll until nothing is due any more, claiming nothing once `may_go_on` says no; yields what was settled.
+    """Poll until nothing is due any more; yields what was settled.
+
+    Once `may_go_on` says no, nothing more is claimed but one lead that may have killed its workers, if there is any.
 
     `on_handed_over` is called when another process can go on with an account: answers may be waited for meanwhile.
 
@@ -90,13 +92,12 @@ class _Run:
             account = self._accounts[name]
             for _ in range(SUSPECTS_A_TURN):
                 batch = self._suspects.claim(account)
-                if batch is not None:
-                    self._begin(self._lanes.make(account), batch)
-                    yield from self.drain()
-                if not self._may_go_on():
-                    return
                 if batch is None:
                     break
+                self._begin(self._lanes.make(account), batch)
+                yield from self.drain()
+                if not self._may_go_on():
+                    return
 
     def drain(self) -> Iterator[Polled]:
         """Wait for what is under way, and settle it."""

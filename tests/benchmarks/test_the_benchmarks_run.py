@@ -56,7 +56,7 @@ def test_the_benchmark_of_many_accounts_tells_of_the_small_ones_and_the_fast_one
 
 def test_the_manners_benchmark_tells_of_both_accounts() -> None:
     told = run_benchmark(
-        "tests.benchmarks.manners", "--rates=20", "--latency-ms=20", "--workers=1", "--seconds=1", "--concurrency=4"
+        "tests.benchmarks.manners", "--rates=20", "--latency-ms=20", "--workers=2", "--seconds=1", "--concurrency=4"
     )
     assert [row["account"] for row in told] == ["many", "few"]
     assert all(row["most_at_once"] <= row["concurrency"] for row in told)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import stat
@@ -78,17 +79,18 @@ def test_two_demos_at_once_agree_with_leadbyte_and_one_that_is_kept_says_how_oth
         assert report["states"]["returned"] == 2  # as its seed has it
         kept.send_signal(signal.SIGINT)
         printed, _ = kept.communicate(timeout=PATIENCE_SECONDS)
-        assert "40 of 40 leads agree with LeadByte" in printed
+        assert re.search(r"40 of 40 leads agree with LeadByte, and all \d+ effects", printed)
         assert kept.returncode == 130
     assert list(tmp_path.iterdir()) == []
     wait_until(lambda: processes_of(tmp_path) == [])
 
 
-def test_a_stopped_demo_leaves_no_process_and_no_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_demo_leaves_no_process_and_no_file(tmp_path: Path, number: signal.Signals) -> None:
     with started("demo", "--leads", "40", temp=tmp_path) as demo:
         assert demo.stderr is not None
         wait_until(lambda: "polls" in str(demo.stderr and demo.stderr.readline()))
-        demo.send_signal(signal.SIGTERM)
+        demo.send_signal(number)
         _, errors = demo.communicate(timeout=PATIENCE_SECONDS)
         assert demo.returncode == 130, errors
     assert list(tmp_path.iterdir()) == []

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.quarantine.held_stage import DUE, Stage
-from worker import runtime
+from worker import errands, runtime
 from worker.domain.backoff import LadderSchedule, delay_after_not_yet
 from worker.domain.lifecycle import State
 from worker.scheduling import plan_hints
 from worker.settings import load_settings
+from worker.store.budget import Budget
+from worker.store.db import read_clock, transaction
+from worker.store.slots import Slot, queue_up
 
 LEAD = "sandbox-quarantined-0001"
 SECRET = "PLANTED-value-77"
+LATER = "clock_timestamp() + interval '1 min'"
 
 
 def test_a_message_asks_and_another_sends(stage: Stage, tasks: Any) -> None:
@@ -80,12 +86,47 @@ def test_polls_that_hold_every_permit_are_waited_for(stage: Stage, monkeypatch: 
     stage.ask("release", LEAD)
     permits = "insert into resolver.claims (account_id, permits, lease_until) values (1, 8, now() + interval '%s')"
     stage.sql(permits % "1 min")
-    monkeypatch.setattr("worker.queueing.TURN_SECONDS", 0.0)
+    monkeypatch.setattr("worker.errands.TURN_SECONDS", 0.0)
     assert stage.send() == {}
     assert stage.sql("select sum(permits) from resolver.claims") == [(8,)]
     stage.sql("update resolver.claims set lease_until = now() + interval '0.5 s'")
-    monkeypatch.setattr("worker.queueing.TURN_SECONDS", 30.0)
+    monkeypatch.setattr("worker.errands.TURN_SECONDS", 30.0)
     assert stage.send() == {"acknowledged": 1}
+
+
+def test_who_waits_for_a_permit_gives_up_the_place_when_the_account_is_paused(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.hold(LEAD)
+    stage.ask("release", LEAD)
+    stage.sql(f"insert into resolver.claims (account_id, permits, lease_until) values (1, 8, {LATER})")
+    pause = f"update resolver.accounts set paused_until = {LATER}, pause_kind = 'throttled', pause_reason = 'x'"
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: stage.sql(pause))
+    monkeypatch.setattr(errands, "time", clock)
+    assert stage.send() == {}
+    assert stage.sql("select permits from resolver.claims") == [(8,)]
+
+
+def test_a_place_that_lapsed_is_taken_up_again_behind_those_that_came_meanwhile(stage: Stage) -> None:
+    budget = Budget(1000.0, 1)
+
+    def queue(ticket: int | None) -> tuple[int | None, Slot | None]:
+        with transaction(stage.engine) as connection:
+            return queue_up(connection, "sandbox", budget, read_clock(connection), ticket)
+
+    stage.hold(LEAD)
+    first, slot = queue(None)
+    assert slot is not None
+    second, slot = queue(None)
+    assert slot is None
+    stage.sql(f"update resolver.claims set lease_until = clock_timestamp() where id in ({first}, {second})")
+    third, slot = queue(None)
+    assert slot is not None
+    place, slot = queue(second)
+    assert slot is None
+    assert place is not None
+    assert third is not None
+    assert place > third
 
 
 def test_a_lead_that_is_hurried_is_not_looked_at_as_seldom_as_held_ones_are() -> None:

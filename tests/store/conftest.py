@@ -83,14 +83,12 @@ def claim(engine: Engine) -> Callable[..., Claim | None]:
 
 
 @pytest.fixture
-def claim_suspect(engine: Engine) -> Callable[..., tuple[int | None, Claim | None]]:
-    """One try at claiming a suspect of `acme`, committed: (ticket, claim)."""
+def claim_suspect(engine: Engine) -> Callable[..., Claim | None]:
+    """One try at claiming a suspect of `acme`, committed."""
 
-    def take(
-        ticket: int | None = None, *, rate: float = 1000.0, concurrency: int = 50
-    ) -> tuple[int | None, Claim | None]:
+    def take(*, rate: float = 1000.0, concurrency: int = 50) -> Claim | None:
         with transaction(engine) as connection:
             now, budget = read_clock(connection), Budget(rate, concurrency)
-            return suspects.claim_suspect(connection, "acme", budget, now, ticket, LEASE)
+            return suspects.claim_suspect(connection, "acme", budget, now, LEASE)
 
     return take

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import replace
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
 import psycopg
 import pytest
 
-from worker import claiming, queueing
+from worker import claiming, errands, suspects
 from worker.claiming import Claimer
 from worker.errands import find_errand
 from worker.lane import Lane
-from worker.leadbyte.client import Question
+from worker.leadbyte.client import PollWindow, Question
 from worker.permits import PermitKeeper
 from worker.poller import Poller
 from worker.polling import poll_while_due
@@ -87,7 +88,7 @@ def test_a_claim_that_meets_a_lock_keeps_no_request_under_way_waiting(
     account = poller.accounts["sandbox"]
     with hold("select from resolver.accounts for update"), closing(poller.client.open_window()) as window:
         window.add(account, 0, [Question(1, "sandbox-approved-1", send_at=time.monotonic() + 3600.0)], 1)
-        claimer = Claimer(poller, window, PermitKeeper(poller.engine, poller.client.timeout_seconds))
+        claimer = open_claimer(poller, window)
         assert claimer.claim(Lane(0, account)) is None
         assert not claimer.may_claim(account)
         now[0] += CONTENDED_AGAIN_SECONDS
@@ -96,33 +97,91 @@ def test_a_claim_that_meets_a_lock_keeps_no_request_under_way_waiting(
     assert naps == []
 
 
+def open_claimer(poller: Poller, window: PollWindow) -> Claimer:
+    return Claimer(poller, window, PermitKeeper(poller.engine, poller.client.timeout_seconds))
+
+
 def test_the_distance_to_a_late_request_is_not_waited_for_as_long_as_somebody_likes(
     poller: Poller, hold: Hold, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     naps: list[float] = []
     monkeypatch.setattr(claiming, "time", SimpleNamespace(monotonic=time.monotonic, sleep=naps.append))
-    keeper = PermitKeeper(poller.engine, poller.client.timeout_seconds)
     with closing(poller.client.open_window()) as window:
         monkeypatch.setattr(window, "find_overrun", lambda _: time.monotonic() + 0.9)
-        claimer, lane = Claimer(poller, window, keeper), Lane(0, poller.accounts["sandbox"])
+        claimer, lane = open_claimer(poller, window), Lane(0, poller.accounts["sandbox"])
         with hold("select from resolver.accounts for update"):
             claimer.keep_distance(lane)
             assert sum(naps) == pytest.approx(0.1)
-            assert not claimer.hand_over(lane)
+        assert not is_kept(sql)
         claimer.keep_distance(lane)
-        assert claimer.hand_over(lane)
-    assert sql(
-        "select next_slot_at > clock_timestamp() + interval '0.5 s' from resolver.accounts where name = 'sandbox'"
-    ) == [(True,)]
+        assert is_kept(sql)
+
+
+def is_kept(sql: Sql) -> bool:
+    half = "clock_timestamp() + interval '0.5 s'"
+    return bool(sql(f"select 1 from resolver.accounts where name = 'sandbox' and next_slot_at > {half}"))
+
+
+def test_an_account_that_is_locked_for_a_moment_is_handed_over_soon_and_others_at_once(
+    poller: Poller, hold: Hold, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(poller.client.open_window()) as window, ExitStack() as held:
+        claimer, lanes = open_claimer(poller, window), [Lane(n, one) for n, one in enumerate(poller.accounts.values())]
+        for lane in lanes:
+            batch = claimer.claim(lane)
+            assert batch is not None
+            lane.add(batch)
+        held.enter_context(hold(f"select from resolver.accounts where name = '{lanes[0].account.name}' for update"))
+        monkeypatch.setattr(window, "find_overrun", lambda _: time.monotonic() + 0.9)
+        assert not claimer.hand_over(lanes[0])
+        clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: held.close())
+        monkeypatch.setattr(claiming, "time", clock)
+        claimer.close(lanes)
+    assert sql("select count(*), count(run) from resolver.claims") == [(5, 0)]
+
+
+def test_a_suspect_that_finds_no_permit_keeps_none_of_another_account_waiting(
+    poller: Poller, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    its_first = SimpleNamespace(shuffle=lambda names: names.sort(key=lambda name: name != "sandbox"))
+    monkeypatch.setattr(suspects, "random", its_first)
+    sql("update resolver.watches set crashes = 2 where queue_id like '%-1'")
+    sql(
+        "insert into resolver.claims (account_id, permits, lease_until)"
+        " select id, 4, clock_timestamp() + interval '1 min' from resolver.accounts where name = 'sandbox'"
+    )
+    for _ in range(4):  # turns that are over: each ends with one suspect
+        assert sum(poll_while_due(poller, lambda: False), start=Polled()).polled == 1
+    ours = "select name from resolver.accounts a join resolver.watches w on w.account_id = a.id where crashes = 2"
+    assert sql(ours) == [("sandbox",)]
+
+
+def tell_quarter_seconds() -> Callable[[], float]:
+    """A clock that goes on by a quarter of a second each time it is looked at."""
+    ticks = count()
+    return lambda: next(ticks) / 4
 
 
 def test_who_waits_for_a_turn_at_an_account_that_is_locked_tries_for_a_moment(
-    poller: Poller, hold: Hold, monkeypatch: pytest.MonkeyPatch
+    poller: Poller, hold: Hold, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    account, monotonic = poller.accounts["sandbox"], iter(n / 2 for n in range(100))
+    account, lock = poller.accounts["sandbox"], "select from resolver.accounts for update"
     naps: list[float] = []
-    clock = SimpleNamespace(monotonic=lambda: next(monotonic), sleep=naps.append)
-    monkeypatch.setattr(queueing, "time", clock)
-    with hold("select from resolver.accounts for update"):
+    with hold(lock):
+        monkeypatch.setattr(errands, "time", SimpleNamespace(monotonic=tell_quarter_seconds(), sleep=naps.append))
         assert find_errand(poller.engine, account) is None
-    assert len(naps) == 1
+    assert naps == [errands.CONTENDED_AGAIN_SECONDS] * 3
+    naps.clear()
+    sql("insert into resolver.claims (account_id, permits, lease_until) values (1, 4, clock_timestamp() + '1 min')")
+    with ExitStack() as held:
+
+        def lock_after_the_first_look(seconds: float) -> None:
+            naps.append(seconds)
+            if seconds == errands.AGAIN_SECONDS:
+                held.enter_context(hold(lock))
+
+        clock = SimpleNamespace(monotonic=tell_quarter_seconds(), sleep=lock_after_the_first_look)
+        monkeypatch.setattr(errands, "time", clock)
+        assert find_errand(poller.engine, account) is None
+    assert naps == [errands.AGAIN_SECONDS, *[errands.CONTENDED_AGAIN_SECONDS] * 2]
+    assert sql("select count(*) from resolver.claims") == [(1,)]  # the place is given back

@@ -30,6 +30,9 @@ _MANY_ENOUGH = 10
 # with the claim, and neither takes a transaction of its own nor is handed back when the turn ends before its moment is
 # near. Who has such leads under way looks for pauses meanwhile.
 MOMENTS_AHEAD = timedelta(seconds=0.3)
+# How long a permit is left free for a suspect: until the run that has them all ends its turn, or the next one does. Who
+# then finds the permit free is the suspect's.
+SUSPECT_WAITS = timedelta(seconds=30)
 # Requests arrive a few milliseconds sooner or later than they were sent: at the whole rate a second would now and then
 # see one too many.
 ROOM_FOR_JITTER = 0.97
@@ -78,15 +81,13 @@ class Slots:
 
 # The row lock makes claims of one account take turns, which is what makes its budget hold over all workers. Not `for
 # update`: who records leads, in however long a transaction, shares the account's key, and so do our counts of polls.
-_LOCK = """
-    select id, next_slot_at, paused_until, pause_kind, rate_share,
+_LOCK_IF_FREE = text("""
+    select id, next_slot_at, paused_until, pause_kind, rate_share, suspect_waits_until,
         case when requests_day = (cast(:now as timestamptz) at time zone 'UTC')::date then requests_today else 0
             end as requests_today,
         nextval('resolver.claims_id_seq') as claim
-    from resolver.accounts where name = :name for no key update
-"""
-LOCK_ACCOUNT = text(_LOCK)
-_LOCK_IF_FREE = text(f"{_LOCK} skip locked")
+    from resolver.accounts where name = :name for no key update skip locked
+""")
 _IS_KNOWN = text("select exists (select from resolver.accounts where name = :name)")
 
 TAKE_SLOTS = text("""
@@ -100,7 +101,7 @@ TAKE_SLOTS = text("""
 
 
 def lock_if_free(connection: Connection, account: str, now: datetime) -> Row[Any] | None:
-    """The account's row, as of LOCK_ACCOUNT, without waiting for it; None if there is no such account.
+    """The account's row, locked, without waiting for it; None if there is no such account.
 
     Raises:
         DatabaseContended: somebody else has it, for a moment or for as long as a person leaves a transaction open.
@@ -111,8 +112,26 @@ def lock_if_free(connection: Connection, account: str, now: datetime) -> Row[Any
     return row
 
 
+def lock_if_askable(connection: Connection, account: str, budget: Budget, now: datetime) -> Row[Any] | None:
+    """As `lock_if_free`; None too where the account is paused, or its day's budget is used up: it is paused then."""
+    row = lock_if_free(connection, account, now)
+    if row is None or (row.paused_until is not None and row.paused_until > now):
+        return None
+    if budget.requests_per_day is not None and row.requests_today >= budget.requests_per_day:
+        pause_until_tomorrow(connection, account, budget.requests_per_day, now)
+        return None
+    return row
+
+
+def count_left_free(row: Row[tuple[object, ...]], now: datetime) -> int:
+    """Permits that are not for a run of polling: one while a suspect waits for it; `row` is of `lock_if_free`."""
+    until = row.suspect_waits_until
+    # One further ahead is of a clock that has been set back since.
+    return int(until is not None and now < until <= now + SUSPECT_WAITS)
+
+
 def find_slots(row: Row[tuple[object, ...]], budget: Budget, held: int, now: datetime) -> Slots:
-    """What the budget leaves, with `held` permits given out; `row` is of LOCK_ACCOUNT."""
+    """What the budget leaves, with `held` permits given out; `row` is of `lock_if_free`."""
     rate = budget.requests_per_second * row.rate_share
     gap = timedelta(microseconds=math.ceil(1e6 / rate))  # rounded to the nearest, it could be shorter than the budget's
     # Nobody reserves further ahead than this, at the slowest; a later slot is of a clock that has been set back since.

@@ -22,7 +22,7 @@ from sqlalchemy import Connection, text
 from worker.domain.decide import PolledLead
 from worker.domain.lifecycle import STATES
 from worker.store.accounts import PauseKind
-from worker.store.budget import TAKE_SLOTS, Budget, find_slots, lock_if_free, pause_until_tomorrow
+from worker.store.budget import TAKE_SLOTS, Budget, count_left_free, find_slots, lock_if_askable
 from worker.store.bulk import fetch_rows
 from worker.store.leases import LEASE
 from worker.store.permits import count_permits
@@ -59,7 +59,7 @@ class Claim:
     """A batch of leads under one lease. `id` is the fencing token; `permits` requests may be under way at once.
 
     `gap`: the time between two of their moments. `next_in`: from when it was made until the budget bears another.
-    `borne`: how many requests LeadByte bears at once just now, of all who ask.
+    `borne`: how many requests LeadByte bore at once then, of all who ask.
 
     `probe_until` set: it was made under a pause whose time was up, to see whether the trouble is over; meanwhile the
     pause has been prolonged until then.
@@ -97,7 +97,7 @@ class Claimant:
     permit_lease: timedelta = LEASE
 
 
-_OPEN_CLAIM = text("""
+OPEN_CLAIM = text("""
     insert into resolver.claims (id, account_id, permits, lease_until, run) overriding system value
     values (:claim, :account, :permits, :until, :run)
 """)
@@ -149,15 +149,13 @@ def claim_due_leads(
     Raises:
         DatabaseContended: somebody else has locked the account.
     """
-    row = lock_if_free(connection, account, now)
-    if row is None or (row.paused_until is not None and row.paused_until > now):
+    row = lock_if_askable(connection, account, budget, now)
+    if row is None:
         return None
     held, is_anothers = count_permits(connection, row.id, now, claimant.run)
     if is_anothers:
         return None
-    if budget.requests_per_day is not None and row.requests_today >= budget.requests_per_day:
-        pause_until_tomorrow(connection, account, budget.requests_per_day, now)
-        return None
+    held += count_left_free(row, now)
     slots = find_slots(row, budget, held, now)
     if slots.most <= 0:
         return Spent(slots.find_next(0, now))
@@ -173,7 +171,7 @@ def claim_due_leads(
         return None
     permits = min(slots.permits, len(leads))
     connection.execute(
-        _OPEN_CLAIM, {**values, "permits": permits, "until": now + claimant.permit_lease, "run": claimant.run}
+        OPEN_CLAIM, {**values, "permits": permits, "until": now + claimant.permit_lease, "run": claimant.run}
     )
     # A probe has its moment at once, since no other may be reserved under the pause.
     moments = 1 if probe_until is not None else min(permits + claimant.room, len(leads), slots.soon)

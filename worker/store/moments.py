@@ -13,7 +13,14 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from worker.store.accounts import PauseKind
-from worker.store.budget import TAKE_SLOTS, Budget, find_slots, lock_if_free, pause_until_tomorrow
+from worker.store.budget import (
+    TAKE_SLOTS,
+    Budget,
+    count_left_free,
+    find_slots,
+    lock_if_free,
+    pause_until_tomorrow,
+)
 from worker.store.permits import count_permits, take_permits
 
 
@@ -63,7 +70,7 @@ def reserve_moments(connection: Connection, account: str, budget: Budget, now: d
     if budget.requests_per_day is not None and row.requests_today >= budget.requests_per_day:
         pause_until_tomorrow(connection, account, budget.requests_per_day, now)
         return Moments(is_used_up=True)
-    slots = find_slots(row, budget, 0, now)
+    slots = find_slots(row, budget, count_left_free(row, now), now)
     more = wanted.held_up + max(0, min(wanted.lacking, slots.soon - wanted.requests))
     if more > 0:
         held, _ = count_permits(connection, row.id, now)

@@ -1,24 +1,23 @@
-"""A place in an account's budget for one request beside a run of polling: a moment to send it at, and one permit.
+"""A place in an account's budget for one request that is no poll: a moment to send it at, and one permit.
 
 The same pacer and permits as for polls, so that the budget holds over polls and actions together. Under
 a permanent backlog polls take every permit the moment it is free: so a request queues up with a claim of its own, which
-counts at once, and goes when the polls before it have ended. Neighbour: `worker.queueing` waits.
+counts at once, and goes when the polls before it have ended.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
 from worker.store.accounts import PauseKind
-from worker.store.budget import TAKE_SLOTS, Budget, find_slots, lock_if_free, pause_until_tomorrow
+from worker.store.budget import TAKE_SLOTS, Budget, find_slots, lock_if_askable
 from worker.store.claims import PROBE_HOLDS
 from worker.store.leases import LEASE, LONGEST_LEASE
 
-# Pauses that an action may probe, and its answer end. A refused key is for polling to probe: the permission differs.
+# Pauses that one request may probe, and its answer end. A refused key is for polling to probe: the permission differs.
 PROBED = (PauseKind.THROTTLED, PauseKind.TROUBLE)
 
 
@@ -40,7 +39,10 @@ class Slot:
 _QUEUE_UP = text("""
     insert into resolver.claims (account_id, permits, lease_until) values (:account, 1, :until) returning id
 """)
-_KEEP_PLACE = text("update resolver.claims set lease_until = :until where id = :ticket returning id")
+# Not one that has lapsed: those that queued up later may be under way.
+_KEEP_PLACE = text("""
+    update resolver.claims set lease_until = :until where id = :ticket and lease_until > :now returning id
+""")
 _COUNT_AHEAD = text("""
     select coalesce(sum(permits), 0) from resolver.claims
     where account_id = :account and id < :ticket and lease_until > :now and lease_until <= :furthest
@@ -49,41 +51,29 @@ _LEAVE = text("delete from resolver.claims where id = :ticket")
 
 
 def queue_up(
-    connection: Connection,
-    account: str,
-    budget: Budget,
-    now: datetime,
-    ticket: int | None,
-    *,
-    probed: Collection[str | None] = PROBED,
-    lease: timedelta = LEASE,
+    connection: Connection, account: str, budget: Budget, now: datetime, ticket: int | None
 ) -> tuple[int | None, Slot | None]:
     """Queue up for a request, or take the place waited for: (ticket, slot if it is our turn).
 
-    No ticket: the account is paused, and nothing may be sent. The ticket is to be given back with `leave_queue`; the
-    account stays locked until the transaction ends. `probed`: pauses that the request may probe when their time is up;
-    `lease`: for how long the permit is its own, and the place, unless it asks again.
+    No ticket: the account is paused, nothing may be sent, and the place is given up. Else the ticket is to be given
+    back with `leave_queue`; the account stays locked until the transaction ends.
 
     Raises:
-        DatabaseContended: somebody else has locked the account.
+        DatabaseContended: somebody else has locked the account; the place is kept.
     """
-    row = lock_if_free(connection, account, now)
-    if row is None or (row.paused_until is not None and row.paused_until > now):
+    row = lock_if_askable(connection, account, budget, now)
+    if row is None or row.pause_kind == PauseKind.KEY:
+        if ticket is not None:
+            leave_queue(connection, ticket)
         return None, None
-    hold = PROBE_HOLDS.get(row.pause_kind)
-    if hold is not None and row.pause_kind not in probed:
-        return None, None
-    if budget.requests_per_day is not None and row.requests_today >= budget.requests_per_day:
-        pause_until_tomorrow(connection, account, budget.requests_per_day, now)
-        return None, None
-    values = {"account": row.id, "now": now, "until": now + lease, "furthest": now + LONGEST_LEASE, "ticket": ticket}
+    values = {"account": row.id, "now": now, "until": now + LEASE, "furthest": now + LONGEST_LEASE, "ticket": ticket}
     kept = None if ticket is None else connection.execute(_KEEP_PLACE, values).scalar_one_or_none()
     place: int = kept if kept is not None else connection.execute(_QUEUE_UP, values).scalar_one()
     ahead = connection.execute(_COUNT_AHEAD, {**values, "ticket": place}).scalar_one()
     slots = find_slots(row, budget, ahead, now)
     if slots.permits <= 0 or not slots.bear_another(now):
         return place, None
-    probe_until = now + hold if hold is not None else None
+    probe_until = now + PROBE_HOLDS[row.pause_kind] if row.pause_kind in PROBED else None
     return place, Slot(place, row.id, slots.start - now, slots.gap, row.requests_today, probe_until)
 
 

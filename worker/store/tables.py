@@ -79,6 +79,7 @@ accounts = Table(
     Column("strained_in_a_row", Integer, nullable=False, server_default="0"),
     Column("trips", Integer, nullable=False, server_default="0"),
     moment("pressure_changed_at"),
+    moment("suspect_waits_until"),  # a permit is left free till then, see store/suspects.py
     # Sent since midnight (UTC), for a budget a day.
     Column("requests_day", Date),
     Column("requests_today", Integer, nullable=False, server_default="0"),
